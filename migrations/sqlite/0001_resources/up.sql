@@ -1,0 +1,49 @@
+-- Create table resources, table server_state and view held_locks
+
+-- "CLSv": the mark by which the server knows a file as its own.
+PRAGMA application_id = 1129075574;
+
+-- One row for each resource that was ever acquired. A row whose locked_by is
+-- NULL is free; so is one whose expires_at_us has passed, swept or not.
+-- Times are microseconds since 1970-01-01 UTC.
+CREATE TABLE resources (
+    name           TEXT    NOT NULL PRIMARY KEY,
+    locked_by      TEXT,
+    ttl            INTEGER,
+    acquired_at_us INTEGER,
+    expires_at_us  INTEGER,
+    released_at_us INTEGER,
+    fencing_token  INTEGER NOT NULL
+) STRICT, WITHOUT ROWID;
+
+-- Finds what has expired without looking at what has not.
+CREATE INDEX resources_expires_at
+    ON resources (expires_at_us)
+ WHERE expires_at_us IS NOT NULL;
+
+-- One row. fencing_token is the highest token ever granted, clock_us the latest
+-- instant at which one was, clock_offset_us the server's clock minus the
+-- machine's wall clock.
+CREATE TABLE server_state (
+    id              INTEGER NOT NULL PRIMARY KEY CHECK (id = 1),
+    fencing_token   INTEGER NOT NULL,
+    clock_us        INTEGER NOT NULL,
+    clock_offset_us INTEGER NOT NULL
+) STRICT;
+
+INSERT INTO server_state (id, fencing_token, clock_us, clock_offset_us)
+VALUES (1, 0, 0, 0);
+
+-- What is held at this very moment, for people.
+CREATE VIEW held_locks AS
+SELECT name,
+       locked_by,
+       strftime('%Y-%m-%dT%H:%M:%fZ', acquired_at_us / 1000000.0, 'unixepoch') AS acquired_at,
+       strftime('%Y-%m-%dT%H:%M:%fZ', expires_at_us / 1000000.0, 'unixepoch') AS expires_at,
+       round((expires_at_us - now_us) / 1000000.0, 3) AS seconds_left,
+       fencing_token
+  FROM resources,
+       (SELECT CAST((julianday('now') - 2440587.5) * 86400000000.0 AS INTEGER) + clock_offset_us AS now_us
+          FROM server_state)
+ WHERE locked_by IS NOT NULL
+   AND (expires_at_us IS NULL OR expires_at_us > now_us);

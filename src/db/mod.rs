@@ -1,0 +1,20 @@
+//! The database: the only place that knows SQL and diesel.
+//!
+//! What runs hot goes through [`Store`], one transaction a batch; what an
+//! operator calls (`migrate`, `check`, …) goes through [`Database`].
+
+mod database;
+mod migrations;
+mod models;
+mod ownership;
+mod schema;
+mod sqlite;
+mod store;
+mod url;
+
+pub use database::{Database, DatabaseError, IfMissing};
+pub use migrations::{MigrationError, MigrationState, Migrations, Step, Target};
+pub use ownership::Ownership;
+pub use sqlite::SqliteStore;
+pub use store::{Store, StoreError};
+pub use url::{DatabaseUrl, UrlError};

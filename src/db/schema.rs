@@ -1,0 +1,35 @@
+//! The tables as diesel sees them; the migrations make them.
+
+diesel::table! {
+    /// One row for each resource that was ever acquired.
+    resources (name) {
+        /// 1 to 100 characters.
+        name -> Text,
+        /// The holder's key; NULL is free.
+        locked_by -> Nullable<Text>,
+        /// Whole seconds; NULL never expires.
+        ttl -> Nullable<BigInt>,
+        /// Microseconds since 1970.
+        acquired_at_us -> Nullable<BigInt>,
+        /// Microseconds since 1970.
+        expires_at_us -> Nullable<BigInt>,
+        /// Microseconds since 1970.
+        released_at_us -> Nullable<BigInt>,
+        /// The token of the latest grant.
+        fencing_token -> BigInt,
+    }
+}
+
+diesel::table! {
+    /// One row.
+    server_state (id) {
+        /// Always 1.
+        id -> BigInt,
+        /// The highest token ever granted.
+        fencing_token -> BigInt,
+        /// The latest instant at which something was granted.
+        clock_us -> BigInt,
+        /// The server's clock minus the wall clock.
+        clock_offset_us -> BigInt,
+    }
+}

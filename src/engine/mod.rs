@@ -1,0 +1,35 @@
+//! Everything that runs: one thread that decides and commits, and the handle
+//! through which requests reach it.
+//!
+//! ```text
+//! request ──submit──▶ queue ──▶ batcher thread: load, decide, save, COMMIT
+//!    ▲                               │ Locked, and a timeout is given
+//!    │                               ▼
+//!    └────answer (oneshot)◀── waiting lines (owned by the batcher thread)
+//! ```
+//!
+//! # Who may do what between two lines
+//!
+//! The batcher thread alone touches the store, the waiting lines and the
+//! timers of expiry, so none of them needs a lock. A request and the batcher
+//! share one oneshot channel, and the two ways in which they may disagree are
+//! settled by it:
+//!
+//! * *The client leaves, or its time is over, while the batcher grants.* The
+//!   request closes its end first. Either the answer is already in the channel,
+//!   then the request finds it and gives the grant back; or the batcher finds
+//!   the channel closed, then the batcher gives it back. Exactly one of the
+//!   two happens, because closing and sending are atomic to each other.
+//! * *The batcher asks whether somebody still waits, and they leave just
+//!   after.* That is the same case: the grant comes back in the next batch, and
+//!   the next in line is served then.
+//!
+//! A deadline is kept by the request's own timer, so a slow disk delays no
+//! 408. Answers are sent only after COMMIT has returned.
+
+mod batcher;
+mod expiry;
+mod handle;
+
+pub use batcher::{Batcher, Policy};
+pub use handle::{Answer, Engine, Unavailable};

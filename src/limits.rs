@@ -1,0 +1,98 @@
+//! Every bound of the server, with its unit and its reason.
+//!
+//! What an operator may need to change is a setting whose default stands
+//! here; what is part of the contract or protects it is fixed.
+
+use std::time::Duration;
+
+/// Characters of a resource's name. The original's column.
+pub const NAME_CHARS_MAX: usize = 100;
+
+/// Characters of `locked_by`. The original's column.
+pub const LOCKED_BY_CHARS_MAX: usize = 100;
+
+/// Seconds of a ttl: the largest value of Django's positive integer column.
+pub const TTL_SECONDS_MAX: u32 = 2_147_483_647;
+
+/// Seconds of a timeout: the same, 68 years. WAITERS_MAX bounds the damage.
+pub const TIMEOUT_SECONDS_MAX: u32 = 2_147_483_647;
+
+/// Bytes of a body. A request needs some 300; the rest is for clients that
+/// send more than we read.
+pub const BODY_BYTES_MAX: usize = 1 << 20;
+
+/// How long a whole body may take to arrive, so that a client that sends a
+/// byte a second holds a connection for no longer.
+pub const BODY_WAIT_MAX: Duration = Duration::from_secs(10);
+
+/// How long the head of a request may take to arrive.
+pub const HEAD_WAIT_MAX: Duration = Duration::from_secs(5);
+
+/// How long a connection may take to close down after its last answer.
+pub const DISCONNECT_WAIT_MAX: Duration = Duration::from_secs(2);
+
+/// Fields of a form or a JSON object: Django's DATA_UPLOAD_MAX_NUMBER_FIELDS.
+pub const FIELDS_MAX: usize = 1000;
+
+/// Levels of a JSON body; what reads it deeper could exhaust the stack.
+pub const JSON_DEPTH_MAX: usize = 128;
+
+/// Characters of a number that is sent as text. Django REST framework's
+/// `IntegerField.MAX_STRING_LENGTH`.
+pub const INTEGER_CHARS_MAX: usize = 1000;
+
+/// Operations in one transaction. More would make the first of them wait for
+/// the last; less would share a commit among fewer.
+pub const BATCH_OPERATIONS_MAX: usize = 512;
+
+/// Operations that wait for a transaction; beyond it the answer is 503.
+/// Twenty full batches, so some tens of milliseconds of work.
+pub const OPERATIONS_QUEUED_MAX: usize = 10_240;
+
+/// Requests that wait for a lock, all resources together; beyond it the answer
+/// is 503. At about 15 KiB each, 750 MiB.
+pub const WAITERS_MAX: usize = 50_000;
+
+/// Requests that wait for one resource; beyond it the answer is 429.
+pub const WAITERS_PER_RESOURCE_MAX: usize = 10_000;
+
+/// Open connections; beyond it a request is answered 503 and its connection
+/// closed. Ten thousand more than WAITERS_MAX, so that those who wait leave
+/// room for those who release.
+pub const CONNECTIONS_MAX: usize = 60_000;
+
+/// Descriptors kept for the database, the log, the listener and for answering
+/// 503 where the operating system's limit is below CONNECTIONS_MAX.
+pub const DESCRIPTORS_RESERVED: usize = 64;
+
+/// How long an idle connection is kept for its next request.
+pub const KEEP_ALIVE: Duration = Duration::from_secs(60);
+
+/// How long SQLite waits for another process that has the file locked.
+pub const BUSY_WAIT_MAX: Duration = Duration::from_secs(2);
+
+/// Between two attempts to open a database again that has failed.
+pub const REOPEN_INTERVAL: Duration = Duration::from_millis(250);
+
+/// Between two sweeps for expired locks. A sweep only tidies the table: an
+/// expired lock is free before it.
+pub const SWEEP_INTERVAL: Duration = Duration::from_secs(1);
+
+/// Rows that one sweep clears.
+pub const SWEEP_ROWS_MAX: usize = 256;
+
+/// Between two looks for rows that nobody has used for long.
+pub const PRUNE_INTERVAL: Duration = Duration::from_secs(10);
+
+/// Rows that one such look reads: a million rows in under three hours, for a
+/// millisecond every ten seconds.
+pub const PRUNE_ROWS_MAX: usize = 1000;
+
+/// Days after which a free row that nobody has used is deleted.
+pub const PRUNE_AFTER_DAYS: u32 = 30;
+
+/// What a client that was refused for lack of room is asked to wait.
+pub const RETRY_AFTER: Duration = Duration::from_secs(1);
+
+/// From SIGTERM until requests that are still running are cut off.
+pub const SHUTDOWN_WAIT_MAX: Duration = Duration::from_secs(3);

@@ -1,0 +1,226 @@
+//! A resource and the checked values it is made of.
+//!
+//! Separate from the rules, so that a value of one of these types is known to
+//! be well formed wherever it appears.
+
+use std::borrow::Borrow;
+use std::fmt;
+use std::sync::Arc;
+use std::time::Duration;
+
+use subtle::ConstantTimeEq;
+
+use crate::clock::Timestamp;
+use crate::limits::{LOCKED_BY_CHARS_MAX, NAME_CHARS_MAX, TTL_SECONDS_MAX};
+
+/// The name of a resource: 1 to 100 characters, none of them U+0000.
+///
+/// Compared byte by byte: no trimming, no case folding, no normalization.
+/// Cloning copies a pointer.
+#[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct ResourceName(Arc<str>);
+
+impl ResourceName {
+    /// `None` if the text is not such a name.
+    pub fn new(text: &str) -> Option<Self> {
+        is_text_up_to(NAME_CHARS_MAX, text).then(|| Self(text.into()))
+    }
+
+    /// The name as text.
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+impl Borrow<str> for ResourceName {
+    fn borrow(&self) -> &str {
+        &self.0
+    }
+}
+
+impl fmt::Debug for ResourceName {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.fmt(f)
+    }
+}
+
+/// The key of a lock: whoever knows it may release it. 1 to 100 characters,
+/// none of them U+0000.
+///
+/// It cannot be printed, and is compared in a time that does not depend on
+/// how much of it was guessed.
+#[derive(Clone)]
+pub struct LockedBy(Box<str>);
+
+impl LockedBy {
+    /// `None` if the text is not such a key.
+    pub fn new(text: impl Into<Box<str>>) -> Option<Self> {
+        let text = text.into();
+        is_text_up_to(LOCKED_BY_CHARS_MAX, &text).then_some(Self(text))
+    }
+
+    /// The key itself, for the store and for nothing else.
+    pub fn reveal(&self) -> &str {
+        &self.0
+    }
+}
+
+impl PartialEq for LockedBy {
+    fn eq(&self, other: &Self) -> bool {
+        self.0.as_bytes().ct_eq(other.0.as_bytes()).into()
+    }
+}
+
+impl Eq for LockedBy {}
+
+impl fmt::Debug for LockedBy {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("LockedBy(…)")
+    }
+}
+
+fn is_text_up_to(chars_max: usize, text: &str) -> bool {
+    let short_enough = text.len() <= chars_max || text.chars().count() <= chars_max;
+    !text.is_empty() && short_enough && !text.contains('\0')
+}
+
+/// How long a lock lasts: 1 to 2147483647 whole seconds.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Ttl(u32);
+
+impl Ttl {
+    /// `None` if `seconds` is out of range.
+    pub fn from_seconds(seconds: i64) -> Option<Self> {
+        u32::try_from(seconds)
+            .ok()
+            .filter(|seconds| (1..=TTL_SECONDS_MAX).contains(seconds))
+            .map(Self)
+    }
+
+    /// Whole seconds.
+    pub fn as_seconds(self) -> u32 {
+        self.0
+    }
+
+    /// The same as a duration.
+    pub fn as_duration(self) -> Duration {
+        Duration::from_secs(self.0.into())
+    }
+}
+
+/// A number that rises with each grant in the whole database, for ever. A
+/// guarded system that refuses lower ones than it has seen is safe from
+/// holders that sleep past their ttl.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct FencingToken(i64);
+
+impl FencingToken {
+    /// What a resource has that was never granted.
+    pub const NONE: Self = Self(0);
+
+    /// The token with this number.
+    pub const fn new(number: i64) -> Self {
+        Self(number)
+    }
+
+    /// The number.
+    pub const fn as_i64(self) -> i64 {
+        self.0
+    }
+}
+
+impl fmt::Display for FencingToken {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.fmt(f)
+    }
+}
+
+/// The lock that was last taken on a resource and not given back; it may have
+/// expired.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Lock {
+    /// The holder's key.
+    pub locked_by: LockedBy,
+    /// What the holder asked for; `None` never expires.
+    pub ttl: Option<Ttl>,
+    /// When it was granted.
+    pub acquired_at: Timestamp,
+    /// The first instant at which it no longer holds.
+    pub expires_at: Option<Timestamp>,
+}
+
+impl Lock {
+    /// Whether the lock still holds at `now`.
+    pub fn holds_at(&self, now: Timestamp) -> bool {
+        self.expires_at.is_none_or(|expires_at| now < expires_at)
+    }
+}
+
+/// A named thing that one holder at a time may lock.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Resource {
+    /// Its name.
+    pub name: ResourceName,
+    /// The lock on it, if any; see [`Resource::holder_at`].
+    pub lock: Option<Lock>,
+    /// The token of the latest grant, [`FencingToken::NONE`] before the first.
+    pub fencing_token: FencingToken,
+    /// When it last became free; `None` while it has a lock or never had one.
+    pub released_at: Option<Timestamp>,
+}
+
+impl Resource {
+    /// A resource that nobody ever acquired.
+    pub fn unseen(name: ResourceName) -> Self {
+        Self {
+            name,
+            lock: None,
+            fencing_token: FencingToken::NONE,
+            released_at: None,
+        }
+    }
+
+    /// The lock that holds the resource at `now`.
+    pub fn holder_at(&self, now: Timestamp) -> Option<&Lock> {
+        self.lock.as_ref().filter(|lock| lock.holds_at(now))
+    }
+
+    /// Whether it could be acquired at `now`: released, expired or never held.
+    pub fn is_free_at(&self, now: Timestamp) -> bool {
+        self.holder_at(now).is_none()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_are_counted_in_characters_and_have_no_nul() {
+        assert!(ResourceName::new(&"é".repeat(100)).is_some());
+        assert!(ResourceName::new(&"é".repeat(101)).is_none());
+        assert!(ResourceName::new("").is_none());
+        assert!(ResourceName::new("a\0b").is_none());
+        assert!(ResourceName::new(" ").is_some());
+    }
+
+    #[test]
+    fn a_key_cannot_be_printed() {
+        let key = LockedBy::new("hunter2").expect("well formed");
+
+        assert!(!format!("{key:?}").contains("hunter2"));
+    }
+
+    #[test]
+    fn a_ttl_is_between_one_second_and_the_largest_integer_of_the_table() {
+        for (seconds, accepted) in [
+            (0, false),
+            (-1, false),
+            (1, true),
+            (2_147_483_647, true),
+            (2_147_483_648, false),
+        ] {
+            assert_eq!(Ttl::from_seconds(seconds).is_some(), accepted, "{seconds}");
+        }
+    }
+}

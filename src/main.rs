@@ -1,0 +1,16 @@
+//! The command line: parse it, run the command, report failure in one line.
+
+use std::process::ExitCode;
+
+use central_locking_system::management::CommandLine;
+use clap::Parser;
+
+fn main() -> ExitCode {
+    match CommandLine::parse().run() {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("cls: {error}");
+            ExitCode::from(error.exit_code())
+        }
+    }
+}

@@ -1,0 +1,57 @@
+//! Why a command failed: one line for stderr and an exit code.
+
+use std::io;
+use std::net::SocketAddr;
+
+use thiserror::Error;
+
+use crate::db::{DatabaseError, MigrationError, StoreError, UrlError};
+use crate::settings::SettingsError;
+
+/// A command's failure.
+#[derive(Debug, Error)]
+pub enum CommandError {
+    /// A setting is wrong.
+    #[error(transparent)]
+    Settings(#[from] SettingsError),
+    /// `DATABASE_URL` is wrong.
+    #[error(transparent)]
+    Url(#[from] UrlError),
+    /// The address to serve on is none.
+    #[error("'{0}' is not an address; write PORT, ADDR:PORT or [IPV6]:PORT, for example 127.0.0.1:8000")]
+    Address(String),
+    /// The database cannot be used.
+    #[error(transparent)]
+    Database(#[from] DatabaseError),
+    /// Migrations cannot be listed or run.
+    #[error(transparent)]
+    Migration(#[from] MigrationError),
+    /// The database cannot be served from.
+    #[error("cannot serve: {0}")]
+    Store(#[from] StoreError),
+    /// The address is taken.
+    #[error("{0} is already in use; stop what listens there or choose another port, for example `cls runserver 8001`")]
+    PortInUse(SocketAddr),
+    /// The address cannot be had.
+    #[error("cannot listen on {0}: {1}; choose an address of this machine and a port that you may use")]
+    Bind(SocketAddr, io::Error),
+    /// `migrate --check` found something to do.
+    #[error("there are unapplied migrations; run `cls migrate`")]
+    Unapplied,
+    /// The database's own tool is not there.
+    #[error("cannot run {0}: {1}; install it, or open the database with another tool")]
+    Shell(&'static str, io::Error),
+    /// The operating system refuses something else.
+    #[error(transparent)]
+    Io(#[from] io::Error),
+}
+
+impl CommandError {
+    /// 2 for what was asked wrongly, 1 for what could not be done.
+    pub fn exit_code(&self) -> u8 {
+        match self {
+            Self::Settings(_) | Self::Url(_) | Self::Address(_) => 2,
+            _ => 1,
+        }
+    }
+}

@@ -1,0 +1,91 @@
+//! `cls migrate`.
+
+use std::io::{self, Write};
+
+use clap::Args;
+
+use crate::db::{Database, DatabaseUrl, IfMissing, Migrations, Ownership, Step, Target};
+use crate::management::CommandError;
+use crate::settings::Settings;
+
+/// Bring the database's schema up to date, or to a given migration.
+#[derive(Debug, Args)]
+pub struct Migrate {
+    /// The migration to go to, up or down, by name or number; `zero` undoes all.
+    target: Option<String>,
+    /// Only say what would be done.
+    #[arg(long)]
+    plan: bool,
+    /// Only say, by the exit code, whether something would be done.
+    #[arg(long)]
+    check: bool,
+}
+
+impl Migrate {
+    pub(super) fn run(self, settings: &Settings) -> Result<(), CommandError> {
+        let url = DatabaseUrl::parse(&settings.database_url)?;
+        let target = match self.target {
+            None => Target::Latest,
+            Some(target) if target == "zero" => Target::Zero,
+            Some(target) => Target::Named(target),
+        };
+        if self.plan || self.check {
+            let mut database = Database::open(&url, IfMissing::Pretend)?;
+            let plan = database.migrations()?.plan(&target)?;
+            if self.plan {
+                print_plan(&plan);
+            }
+            return if self.check && !plan.is_empty() {
+                Err(CommandError::Unapplied)
+            } else {
+                Ok(())
+            };
+        }
+        let _ownership = Ownership::take(url.path())?;
+        let mut database = Database::open(&url, IfMissing::Create)?;
+        let mut migrations = database.migrations()?;
+        println!("Operations to perform:");
+        match &target {
+            Target::Latest => println!("  Apply all migrations"),
+            Target::Named(name) => println!("  Target specific migration: {name}"),
+            Target::Zero => println!("  Unapply all migrations"),
+        }
+        println!("Running migrations:");
+        let plan = migrations.plan(&target)?;
+        if plan.is_empty() {
+            println!("  No migrations to apply.");
+        }
+        run_plan(&mut migrations, &plan)
+    }
+}
+
+/// Runs each step and says so, as Django does.
+pub(super) fn run_plan(migrations: &mut Migrations<'_>, plan: &[(Step, String)]) -> Result<(), CommandError> {
+    for (step, name) in plan {
+        match step {
+            Step::Apply => print!("  Applying {name}..."),
+            Step::Unapply => print!("  Unapplying {name}..."),
+        }
+        io::stdout().flush()?;
+        if let Err(error) = migrations.run(*step, name) {
+            println!();
+            return Err(error.into());
+        }
+        println!(" OK");
+    }
+    Ok(())
+}
+
+fn print_plan(plan: &[(Step, String)]) {
+    println!("Planned operations:");
+    if plan.is_empty() {
+        println!("  No planned migration operations.");
+    }
+    for (step, name) in plan {
+        println!("{name}");
+        match step {
+            Step::Apply => println!("    {}", Migrations::describe(name)),
+            Step::Unapply => println!("    Undo {}", Migrations::describe(name)),
+        }
+    }
+}

@@ -1,0 +1,59 @@
+//! The subcommands of `cls`, named as Django's `manage.py` names them: one
+//! command a file.
+
+mod check;
+mod dbshell;
+mod error;
+mod migrate;
+mod runserver;
+mod showmigrations;
+mod sqlmigrate;
+
+use clap::{Parser, Subcommand};
+
+pub use error::CommandError;
+
+use crate::settings::Settings;
+
+/// A central lock server over HTTP and JSON that keeps its state in one SQL table.
+#[derive(Debug, Parser)]
+#[command(name = "cls", version, about)]
+pub struct CommandLine {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Serve the API. On SQLite, missing migrations are applied first.
+    Runserver(runserver::Runserver),
+    /// Bring the database's schema up to date, or to a given migration.
+    Migrate(migrate::Migrate),
+    /// List the migrations and which are applied.
+    Showmigrations(showmigrations::Showmigrations),
+    /// Print the SQL of a migration.
+    Sqlmigrate(sqlmigrate::Sqlmigrate),
+    /// Check the settings, the database and its migrations.
+    Check(check::Check),
+    /// Open the database in its own command line tool.
+    Dbshell(dbshell::Dbshell),
+}
+
+impl CommandLine {
+    /// Reads the settings and runs the command.
+    pub fn run(self) -> Result<(), CommandError> {
+        let settings = Settings::load()?;
+        env_logger::Builder::new()
+            .parse_filters(&settings.log_filter)
+            .format_timestamp_millis()
+            .init();
+        match self.command {
+            Command::Runserver(command) => command.run(&settings),
+            Command::Migrate(command) => command.run(&settings),
+            Command::Showmigrations(command) => command.run(&settings),
+            Command::Sqlmigrate(command) => command.run(),
+            Command::Check(command) => command.run(&settings),
+            Command::Dbshell(command) => command.run(&settings),
+        }
+    }
+}

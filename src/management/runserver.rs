@@ -1,0 +1,163 @@
+//! `cls runserver`.
+
+use std::io::{self, ErrorKind};
+use std::net::{SocketAddr, ToSocketAddrs};
+
+use chrono::Local;
+use clap::Args;
+use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+
+use crate::db::{Database, DatabaseUrl, IfMissing, Ownership, Target};
+use crate::engine::{Batcher, Policy};
+use crate::limits::DESCRIPTORS_RESERVED;
+use crate::management::CommandError;
+use crate::management::migrate::run_plan;
+use crate::server::{ServerConfig, serve};
+use crate::settings::Settings;
+
+const DEFAULT_ADDRESS: &str = "127.0.0.1";
+const DEFAULT_PORT: &str = "8000";
+
+/// Serve the API. On SQLite, missing migrations are applied first.
+#[derive(Debug, Args)]
+pub struct Runserver {
+    /// Where to listen: PORT, ADDR:PORT or [IPV6]:PORT.
+    #[arg(default_value_t = format!("{DEFAULT_ADDRESS}:{DEFAULT_PORT}"))]
+    address: String,
+    /// Refuse to start instead of applying missing migrations.
+    #[arg(long)]
+    no_migrate: bool,
+}
+
+impl Runserver {
+    pub(super) fn run(self, settings: &Settings) -> Result<(), CommandError> {
+        let address = parse_address(&self.address)?;
+        let url = DatabaseUrl::parse(&settings.database_url)?;
+        let mut ownership = Ownership::take(url.path())?;
+        let if_missing = if self.no_migrate {
+            IfMissing::Refuse
+        } else {
+            IfMissing::Create
+        };
+        let mut database = Database::open(&url, if_missing)?;
+        if !self.no_migrate {
+            apply_missing(&mut database)?;
+        }
+        database.require_migrated()?;
+        println!("System check identified no issues (0 silenced).");
+        let config = ServerConfig {
+            workers: settings.workers,
+            keep_alive: settings.keep_alive,
+            connections_max: connections_max(settings.connections_max)?,
+        };
+        let policy = Policy {
+            operations_queued_max: settings.operations_queued_max,
+            waiters_max: settings.waiters_max,
+            waiters_per_resource_max: settings.waiters_per_resource_max,
+            prune_after_days: settings.prune_after_days,
+        };
+        let (engine, batcher) = Batcher::spawn(database.into_store()?, policy)?;
+        let announce = |bound: SocketAddr| {
+            let owner = format!("cls runserver {bound} (pid {})", std::process::id());
+            if let Err(error) = ownership.describe(&owner) {
+                log::warn!("cannot write down who owns the database: {error}");
+            }
+            banner(bound, &url);
+        };
+        let served = actix_web::rt::System::new().block_on(serve(address, engine.clone(), config, announce));
+        engine.stop();
+        if batcher.join().is_err() {
+            return Err(io::Error::other("the batcher thread panicked; please report it").into());
+        }
+        served.map_err(|error| match error.kind() {
+            ErrorKind::AddrInUse => CommandError::PortInUse(address),
+            _ => CommandError::Bind(address, error),
+        })?;
+        log::info!("stopped");
+        Ok(())
+    }
+}
+
+fn apply_missing(database: &mut Database) -> Result<(), CommandError> {
+    let mut migrations = database.migrations()?;
+    let plan = migrations.plan(&Target::Latest)?;
+    if !plan.is_empty() {
+        println!("Running migrations:");
+        run_plan(&mut migrations, &plan)?;
+    }
+    Ok(())
+}
+
+fn banner(bound: SocketAddr, url: &DatabaseUrl) {
+    println!("{}", Local::now().format("%B %d, %Y - %H:%M:%S"));
+    println!(
+        "Central Locking System version {}, using {url}",
+        env!("CARGO_PKG_VERSION")
+    );
+    println!("Starting server at http://{bound}/");
+    println!("Quit the server with CONTROL-C.");
+    log::info!("serving on {bound}");
+    if !bound.ip().is_loopback() {
+        log::warn!("whoever can reach {bound} can acquire every resource, and release what they know the key of");
+    }
+}
+
+/// `PORT`, `ADDR:PORT`, `[IPV6]:PORT` or `NAME:PORT`; an address of `0` is all.
+fn parse_address(text: &str) -> Result<SocketAddr, CommandError> {
+    let (host, port) = text.rsplit_once(':').unwrap_or((DEFAULT_ADDRESS, text));
+    let host = if host == "0" { "0.0.0.0" } else { host };
+    let wrong = || CommandError::Address(text.to_owned());
+    let port: u16 = port.parse().map_err(|_| wrong())?;
+    let bare = host.strip_prefix('[').and_then(|host| host.strip_suffix(']'));
+    if bare.is_none() && host.contains(':') {
+        return Err(wrong());
+    }
+    let mut addresses = (bare.unwrap_or(host), port).to_socket_addrs().map_err(|_| wrong())?;
+    addresses.next().ok_or_else(wrong)
+}
+
+/// Raises the limit of open files as far as it goes and fits the connections
+/// into it.
+fn connections_max(wanted: usize) -> Result<usize, CommandError> {
+    let limit = getrlimit(Resource::Nofile);
+    let raised = Rlimit {
+        current: limit.maximum,
+        ..limit
+    };
+    if let Err(error) = setrlimit(Resource::Nofile, raised) {
+        log::warn!("cannot raise the limit of open files: {error}");
+    }
+    let files = getrlimit(Resource::Nofile)
+        .current
+        .and_then(|files| usize::try_from(files).ok());
+    let fit = files.unwrap_or(usize::MAX).saturating_sub(DESCRIPTORS_RESERVED).max(1);
+    if fit < wanted {
+        log::warn!("the limit of open files allows {fit} connections, not {wanted}; raise it with ulimit -n");
+    }
+    Ok(wanted.min(fit))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_form_of_address() {
+        for (text, expected) in [
+            ("8001", Some("127.0.0.1:8001")),
+            ("0:8001", Some("0.0.0.0:8001")),
+            ("127.0.0.2:80", Some("127.0.0.2:80")),
+            ("[::1]:8000", Some("[::1]:8000")),
+            ("127.0.0.1", None),
+            ("127.0.0.1:", None),
+            ("127.0.0.1:65536", None),
+            ("::1", None),
+            (":8000:", None),
+            ("", None),
+            ("x y:8000", None),
+        ] {
+            let address = parse_address(text).ok().map(|address| address.to_string());
+            assert_eq!(address.as_deref(), expected, "{text}");
+        }
+    }
+}

@@ -1,0 +1,23 @@
+//! `cls showmigrations`.
+
+use clap::Args;
+
+use crate::db::{Database, DatabaseUrl, IfMissing};
+use crate::management::CommandError;
+use crate::settings::Settings;
+
+/// List the migrations and which are applied.
+#[derive(Debug, Args)]
+pub struct Showmigrations {}
+
+impl Showmigrations {
+    pub(super) fn run(self, settings: &Settings) -> Result<(), CommandError> {
+        let url = DatabaseUrl::parse(&settings.database_url)?;
+        let mut database = Database::open(&url, IfMissing::Pretend)?;
+        println!("central_locking_system");
+        for migration in database.migrations()?.states() {
+            println!(" [{}] {}", if migration.applied { 'X' } else { ' ' }, migration.name);
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,21 @@
+//! What Django REST framework is to the original: one concept a file, named
+//! as it names it.
+//!
+//! Knows nothing of locks. Apps implement [`View`] and hand requests to
+//! [`dispatch`].
+
+pub mod exceptions;
+pub mod fields;
+mod media_type;
+mod negotiation;
+mod pages;
+pub mod parsers;
+mod python;
+mod renderers;
+mod request;
+mod response;
+mod view;
+
+pub use request::Request;
+pub use response::Response;
+pub use view::{View, ViewResult, dispatch, error_response, html_page};

@@ -1,0 +1,107 @@
+//! A request as a view sees it: its body is read and parsed when the view asks
+//! for it, and not before.
+
+use std::borrow::Cow;
+
+use actix_web::HttpRequest;
+use actix_web::http::Method;
+use actix_web::http::header::{CONTENT_LENGTH, CONTENT_TYPE, HeaderName};
+use actix_web::web::{Bytes, BytesMut, Payload};
+use futures_util::StreamExt;
+use tokio::time::timeout;
+
+use crate::limits::{BODY_BYTES_MAX, BODY_WAIT_MAX};
+use crate::rest::exceptions::ApiException;
+use crate::rest::parsers::{self, Data};
+
+/// A request.
+pub struct Request {
+    http: HttpRequest,
+    payload: Payload,
+    body: Bytes,
+    /// The body as text where it came in a charset other than UTF-8.
+    decoded: String,
+}
+
+impl Request {
+    /// Wraps what the server received.
+    pub fn new(http: HttpRequest, payload: Payload) -> Self {
+        Self {
+            http,
+            payload,
+            body: Bytes::new(),
+            decoded: String::new(),
+        }
+    }
+
+    /// Its method.
+    pub fn method(&self) -> &Method {
+        self.http.method()
+    }
+
+    /// The value of a header, each byte a character.
+    pub fn header(&self, name: HeaderName) -> Option<Cow<'_, str>> {
+        let value = self.http.headers().get(name)?;
+        Some(match value.to_str() {
+            Ok(text) => text.into(),
+            Err(_) => value.as_bytes().iter().map(|byte| char::from(*byte)).collect(),
+        })
+    }
+
+    /// The value of a query parameter; the last of equal names wins.
+    pub fn query_parameter(&self, name: &str) -> Option<String> {
+        let query = self.http.uri().query().filter(|query| !query.is_empty())?;
+        let pairs = form_urlencoded::parse(query.as_bytes());
+        pairs
+            .filter(|(key, _)| key == name)
+            .last()
+            .map(|(_, value)| value.into_owned())
+    }
+
+    /// The body, read and parsed.
+    ///
+    /// Errors: 400 if it is malformed, 408 if it is slow, 413 if it is large,
+    /// 415 if it is of a type that is not read.
+    pub async fn data(&mut self) -> Result<Data<'_>, ApiException> {
+        self.body = self.read_body().await?;
+        let content_type = match self.http.headers().get(CONTENT_TYPE) {
+            None => "".into(),
+            Some(value) => String::from_utf8_lossy(value.as_bytes()),
+        };
+        parsers::parse(&self.body, &mut self.decoded, &content_type).await
+    }
+
+    async fn read_body(&mut self) -> Result<Bytes, ApiException> {
+        let announced = self.http.headers().get(CONTENT_LENGTH);
+        let announced = announced.and_then(|length| length.to_str().ok()?.parse::<usize>().ok());
+        if announced.is_some_and(|bytes| bytes > BODY_BYTES_MAX) {
+            return Err(ApiException::body_too_large(BODY_BYTES_MAX));
+        }
+        match timeout(BODY_WAIT_MAX, read_to_end(&mut self.payload)).await {
+            Ok(body) => body,
+            Err(_) => Err(ApiException::body_timed_out(BODY_WAIT_MAX)),
+        }
+    }
+}
+
+async fn read_to_end(payload: &mut Payload) -> Result<Bytes, ApiException> {
+    let mut first = Bytes::new();
+    let mut all = BytesMut::new();
+    while let Some(chunk) = payload.next().await {
+        let chunk = chunk.map_err(|error| ApiException {
+            closes_connection: true,
+            ..ApiException::parse_error(format!("The request body cannot be read: {error}."))
+        })?;
+        if first.len() + all.len() + chunk.len() > BODY_BYTES_MAX {
+            return Err(ApiException::body_too_large(BODY_BYTES_MAX));
+        }
+        // Nearly every body comes in one piece, which then is not copied.
+        if first.is_empty() && all.is_empty() {
+            first = chunk;
+        } else {
+            all.extend_from_slice(&std::mem::take(&mut first));
+            all.extend_from_slice(&chunk);
+        }
+    }
+    Ok(if all.is_empty() { first } else { all.freeze() })
+}

@@ -1,0 +1,135 @@
+//! The HTTP server: connections and their bounds, paths to views, and the way
+//! it stops.
+
+use std::io;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Duration;
+
+use actix_web::dev::Extensions;
+use actix_web::http::StatusCode;
+use actix_web::web::{self, Payload};
+use actix_web::{App, HttpRequest, HttpResponse, HttpServer};
+use tokio::signal::unix::{SignalKind, signal};
+
+use crate::engine::Engine;
+use crate::limits::{DESCRIPTORS_RESERVED, DISCONNECT_WAIT_MAX, HEAD_WAIT_MAX, RETRY_AFTER, SHUTDOWN_WAIT_MAX};
+use crate::resources::{ResourceView, urls};
+use crate::rest::exceptions::ApiException;
+use crate::rest::{Request, dispatch, error_response, html_page};
+
+/// Connections that the kernel keeps until they are accepted.
+const BACKLOG: u32 = 4096;
+
+/// How the server serves.
+#[derive(Clone, Copy, Debug)]
+pub struct ServerConfig {
+    /// Threads that serve connections.
+    pub workers: usize,
+    /// How long an idle connection is kept.
+    pub keep_alive: Duration,
+    /// Connections that may be open; the next is answered 503.
+    pub connections_max: usize,
+}
+
+/// Counts connections; each holds one of these.
+struct OpenConnection {
+    open: Arc<AtomicUsize>,
+    refused: bool,
+}
+
+impl OpenConnection {
+    fn admit(open: &Arc<AtomicUsize>, connections_max: usize) -> Self {
+        let before = open.fetch_add(1, Ordering::Relaxed);
+        Self {
+            open: Arc::clone(open),
+            refused: before >= connections_max,
+        }
+    }
+}
+
+impl Drop for OpenConnection {
+    fn drop(&mut self) {
+        self.open.fetch_sub(1, Ordering::Relaxed);
+    }
+}
+
+/// Serves on `address` until SIGTERM or SIGINT; `announce` is told the address
+/// that was bound. A second signal ends the process at once.
+///
+/// Errors: the address cannot be bound.
+pub async fn serve(
+    address: SocketAddr,
+    engine: Engine,
+    config: ServerConfig,
+    announce: impl FnOnce(SocketAddr),
+) -> io::Result<()> {
+    let open = Arc::new(AtomicUsize::new(0));
+    let connections_max = config.connections_max;
+    let service = engine.clone();
+    let server = HttpServer::new(move || {
+        App::new()
+            .app_data(web::Data::new(service.clone()))
+            .default_service(web::to(handle))
+    })
+    .on_connect(move |_, extensions: &mut Extensions| {
+        extensions.insert(OpenConnection::admit(&open, connections_max));
+    })
+    .workers(config.workers)
+    .keep_alive(config.keep_alive)
+    .client_request_timeout(HEAD_WAIT_MAX)
+    .client_disconnect_timeout(DISCONNECT_WAIT_MAX)
+    // Else a request goes on when its client has left.
+    .h1_allow_half_closed(false)
+    // A few beyond the bound, to answer them 503; the rest wait in the backlog.
+    .max_connections((connections_max + DESCRIPTORS_RESERVED / 2).div_ceil(config.workers))
+    .backlog(BACKLOG)
+    .shutdown_timeout(SHUTDOWN_WAIT_MAX.as_secs())
+    .disable_signals()
+    .bind(address)?;
+    announce(server.addrs().first().copied().unwrap_or(address));
+    let server = server.run();
+    let mut terminate = signal(SignalKind::terminate())?;
+    let mut interrupt = signal(SignalKind::interrupt())?;
+    let handle = server.handle();
+    actix_web::rt::spawn(async move {
+        let name = tokio::select! {
+            _ = terminate.recv() => "SIGTERM",
+            _ = interrupt.recv() => "SIGINT",
+        };
+        log::info!("{name}: stopping; a second signal ends at once");
+        engine.drain();
+        let stopped = handle.stop(true);
+        tokio::select! {
+            () = stopped => {}
+            _ = terminate.recv() => std::process::exit(1),
+            _ = interrupt.recv() => std::process::exit(1),
+        }
+    });
+    server.await
+}
+
+/// Answers one request.
+async fn handle(http: HttpRequest, payload: Payload, engine: web::Data<Engine>) -> HttpResponse {
+    if http
+        .conn_data::<OpenConnection>()
+        .is_some_and(|connection| connection.refused)
+    {
+        return error_response(ApiException {
+            closes_connection: true,
+            ..ApiException::service_unavailable("too many connections are open", RETRY_AFTER)
+        });
+    }
+    let uri = http.uri().clone();
+    match urls::resource_name(uri.path()) {
+        Some(name) => {
+            let view = ResourceView {
+                engine: &engine,
+                name: &name,
+            };
+            dispatch(&view, Request::new(http, payload)).await
+        }
+        None => html_page(StatusCode::NOT_FOUND),
+    }
+}

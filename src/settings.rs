@@ -1,0 +1,203 @@
+//! The settings: read once from the environment and `.env`, by nobody else.
+
+use std::env::{self, VarError};
+use std::str::FromStr;
+use std::time::Duration;
+
+use thiserror::Error;
+
+use crate::limits;
+
+/// Every setting's name, in the order of `.env.example`.
+pub const NAMES: [&str; 9] = [
+    "DATABASE_URL",
+    "RUST_LOG",
+    "WORKERS",
+    "KEEP_ALIVE_SECONDS",
+    "CONNECTIONS_MAX",
+    "OPERATIONS_QUEUED_MAX",
+    "WAITERS_MAX",
+    "WAITERS_PER_RESOURCE_MAX",
+    "PRUNE_AFTER_DAYS",
+];
+
+/// What an operator may choose.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Settings {
+    /// Where the state lives, not yet parsed.
+    pub database_url: String,
+    /// What is logged, in env_logger's notation.
+    pub log_filter: String,
+    /// Threads that serve connections.
+    pub workers: usize,
+    /// How long an idle connection is kept.
+    pub keep_alive: Duration,
+    /// Connections that may be open.
+    pub connections_max: usize,
+    /// Operations that may be queued.
+    pub operations_queued_max: usize,
+    /// Requests that may wait for locks in all.
+    pub waiters_max: usize,
+    /// Requests that may wait for one resource.
+    pub waiters_per_resource_max: usize,
+    /// Days after which an unused row is deleted; 0 is never.
+    pub prune_after_days: u32,
+}
+
+/// A setting that cannot be used.
+#[derive(Debug, Error, PartialEq, Eq)]
+pub enum SettingsError {
+    /// Not a number, or out of range.
+    #[error("{name} must be a whole number from {min} to {max}, not '{value}'")]
+    Number {
+        /// Its name.
+        name: &'static str,
+        /// The smallest it may be.
+        min: u64,
+        /// The largest it may be.
+        max: u64,
+        /// What it is.
+        value: String,
+    },
+    /// Bytes that are no text.
+    #[error("{0} is not UTF-8 text")]
+    NotText(&'static str),
+    /// `.env` cannot be read.
+    #[error("cannot read .env: {0}")]
+    DotEnv(String),
+}
+
+impl Settings {
+    /// Reads `.env` of the working directory, then the environment, which
+    /// wins. An empty value counts as none.
+    pub fn load() -> Result<Self, SettingsError> {
+        match dotenvy::from_filename(".env") {
+            Ok(_) => {}
+            Err(error) if error.not_found() => {}
+            // Its text would repeat the line, and that line may hold a password.
+            Err(dotenvy::Error::LineParse(_, at)) => {
+                return Err(SettingsError::DotEnv(format!(
+                    "a line is not NAME=value (at its character {at}); put values with blanks in quotes"
+                )));
+            }
+            Err(error) => return Err(SettingsError::DotEnv(error.to_string())),
+        }
+        Self::from_variables(env::var)
+    }
+
+    fn from_variables(read: impl Fn(&'static str) -> Result<String, VarError>) -> Result<Self, SettingsError> {
+        let text = |name| match read(name) {
+            Ok(value) if value.is_empty() => Ok(None),
+            Ok(value) => Ok(Some(value)),
+            Err(VarError::NotPresent) => Ok(None),
+            Err(VarError::NotUnicode(_)) => Err(SettingsError::NotText(name)),
+        };
+        let count = |name, min, max, default: usize| number(name, text(name)?, min, max, default);
+        const COUNT_MAX: u64 = 10_000_000;
+        Ok(Self {
+            database_url: text("DATABASE_URL")?.unwrap_or_else(|| "sqlite://db.sqlite3".to_owned()),
+            log_filter: text("RUST_LOG")?.unwrap_or_else(|| "info".to_owned()),
+            workers: count("WORKERS", 1, 1024, default_workers())?,
+            keep_alive: {
+                let default = limits::KEEP_ALIVE.as_secs();
+                Duration::from_secs(number(
+                    "KEEP_ALIVE_SECONDS",
+                    text("KEEP_ALIVE_SECONDS")?,
+                    1,
+                    86_400,
+                    default,
+                )?)
+            },
+            connections_max: count("CONNECTIONS_MAX", 1, COUNT_MAX, limits::CONNECTIONS_MAX)?,
+            operations_queued_max: count("OPERATIONS_QUEUED_MAX", 1, COUNT_MAX, limits::OPERATIONS_QUEUED_MAX)?,
+            waiters_max: count("WAITERS_MAX", 0, COUNT_MAX, limits::WAITERS_MAX)?,
+            waiters_per_resource_max: count(
+                "WAITERS_PER_RESOURCE_MAX",
+                0,
+                COUNT_MAX,
+                limits::WAITERS_PER_RESOURCE_MAX,
+            )?,
+            prune_after_days: {
+                let default = limits::PRUNE_AFTER_DAYS;
+                number("PRUNE_AFTER_DAYS", text("PRUNE_AFTER_DAYS")?, 0, 36_500, default)?
+            },
+        })
+    }
+}
+
+fn default_workers() -> usize {
+    std::thread::available_parallelism().map_or(1, usize::from)
+}
+
+fn number<T: FromStr + Copy + TryInto<u64>>(
+    name: &'static str,
+    value: Option<String>,
+    min: u64,
+    max: u64,
+    default: T,
+) -> Result<T, SettingsError> {
+    let Some(value) = value else {
+        return Ok(default);
+    };
+    let parsed = value.trim().parse::<T>().ok();
+    let in_range = |number: &T| (*number).try_into().is_ok_and(|number| (min..=max).contains(&number));
+    parsed
+        .filter(in_range)
+        .ok_or(SettingsError::Number { name, min, max, value })
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::HashMap;
+
+    use super::*;
+
+    fn settings(variables: &[(&'static str, &str)]) -> Result<Settings, SettingsError> {
+        let variables: HashMap<_, _> = variables.iter().copied().collect();
+        Settings::from_variables(|name| variables.get(name).map(ToString::to_string).ok_or(VarError::NotPresent))
+    }
+
+    #[test]
+    fn an_empty_value_is_the_default() {
+        assert_eq!(settings(&[]), settings(&[("WAITERS_MAX", ""), ("DATABASE_URL", "")]));
+        assert_eq!(
+            settings(&[]).expect("defaults are fine").database_url,
+            "sqlite://db.sqlite3"
+        );
+    }
+
+    #[test]
+    fn a_wrong_number_is_named_with_its_range() {
+        for wrong in ["x", "-1", "0", "1.5", "99999999999999999999"] {
+            let error = settings(&[("WORKERS", wrong)]).expect_err(wrong);
+            let expected = format!("WORKERS must be a whole number from 1 to 1024, not '{wrong}'");
+            assert_eq!(error.to_string(), expected);
+        }
+    }
+
+    #[test]
+    fn every_name_is_read() {
+        for name in NAMES.iter().filter(|name| !["DATABASE_URL", "RUST_LOG"].contains(name)) {
+            assert!(settings(&[(name, "no number")]).is_err(), "{name}");
+        }
+    }
+
+    #[test]
+    fn the_example_lists_every_setting_once_with_its_default() {
+        let example = include_str!("../.env.example");
+        let settings: Vec<_> = example
+            .lines()
+            .filter_map(|line| line.strip_prefix('#')?.split_once('='))
+            .collect();
+        let names: Vec<_> = settings.iter().map(|(name, _)| *name).collect();
+        assert_eq!(names, NAMES);
+
+        let example: HashMap<_, _> = settings.into_iter().collect();
+        let from_example = Settings::from_variables(|name| match example.get(name) {
+            // It depends on the machine, which the example says in words.
+            Some(&"") | None => Err(VarError::NotPresent),
+            Some(value) => Ok(value.to_string()),
+        });
+        assert_eq!(from_example, Settings::from_variables(|_| Err(VarError::NotPresent)));
+    }
+}

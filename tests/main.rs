@@ -1,0 +1,6 @@
+//! Every test that needs a running server, a file or a process. The folders
+//! mirror what they test: URLs, commands, faults.
+
+mod conformance;
+mod layers;
+mod support;

@@ -1,0 +1,151 @@
+//! An HTTP/1.1 client that hides nothing: one connection, raw bytes if wanted.
+
+use std::io::{self, Read, Write};
+use std::net::{SocketAddr, TcpStream};
+use std::time::{Duration, Instant};
+
+/// How long a test waits for an answer that must come.
+const ANSWER_WAIT_MAX: Duration = Duration::from_secs(30);
+
+/// One connection.
+pub struct Client {
+    stream: TcpStream,
+    buffer: Vec<u8>,
+}
+
+/// One answer.
+#[derive(Clone, Debug)]
+pub struct Answer {
+    pub status: u16,
+    pub headers: Vec<(String, String)>,
+    pub body: String,
+    pub received: Instant,
+}
+
+impl Answer {
+    pub fn header(&self, name: &str) -> Option<&str> {
+        let found = self.headers.iter().find(|(key, _)| key.eq_ignore_ascii_case(name));
+        found.map(|(_, value)| value.as_str())
+    }
+
+    pub fn fencing_token(&self) -> i64 {
+        let token = self.header("Fencing-Token").expect("a grant has a token");
+        token.parse().expect("a token is a number")
+    }
+}
+
+impl Client {
+    pub fn connect(address: SocketAddr) -> Self {
+        Self::try_connect(address).expect("the server accepts connections")
+    }
+
+    pub fn try_connect(address: SocketAddr) -> io::Result<Self> {
+        let stream = TcpStream::connect_timeout(&address, Duration::from_secs(5))?;
+        stream.set_nodelay(true)?;
+        stream.set_read_timeout(Some(ANSWER_WAIT_MAX))?;
+        stream.set_write_timeout(Some(ANSWER_WAIT_MAX))?;
+        Ok(Self {
+            stream,
+            buffer: Vec::new(),
+        })
+    }
+
+    pub fn stream(&self) -> &TcpStream {
+        &self.stream
+    }
+
+    pub fn send_raw(&mut self, bytes: &[u8]) {
+        self.stream.write_all(bytes).expect("the server reads");
+    }
+
+    /// Sends a request with a JSON body and does not wait.
+    pub fn send(&mut self, method: &str, path: &str, body: &str) {
+        let request = format!(
+            "{method} {path} HTTP/1.1\r\nHost: t\r\nContent-Type: application/json\r\nContent-Length: {}\r\n\r\n{body}",
+            body.len()
+        );
+        self.send_raw(request.as_bytes());
+    }
+
+    pub fn request(&mut self, method: &str, path: &str, body: &str) -> Answer {
+        self.send(method, path, body);
+        self.answer()
+    }
+
+    pub fn put(&mut self, name: &str, body: &str) -> Answer {
+        self.request("PUT", &format!("/resources/{name}/"), body)
+    }
+
+    pub fn delete(&mut self, name: &str, locked_by: &str) -> Answer {
+        let body = format!("{{\"locked_by\": \"{locked_by}\"}}");
+        self.request("DELETE", &format!("/resources/{name}/"), &body)
+    }
+
+    /// Sends a PUT that will wait and does not wait for its answer.
+    pub fn send_put(&mut self, name: &str, body: &str) {
+        self.send("PUT", &format!("/resources/{name}/"), body);
+    }
+
+    /// The next answer on this connection.
+    pub fn answer(&mut self) -> Answer {
+        self.try_answer().expect("the server answers")
+    }
+
+    /// The next answer, or why there is none.
+    pub fn try_answer(&mut self) -> io::Result<Answer> {
+        loop {
+            if let Some((answer, length)) = parse(&self.buffer) {
+                self.buffer.drain(..length);
+                return Ok(answer);
+            }
+            let mut chunk = [0; 16384];
+            match self.stream.read(&mut chunk)? {
+                0 => return Err(io::ErrorKind::UnexpectedEof.into()),
+                length => self.buffer.extend_from_slice(&chunk[..length]),
+            }
+        }
+    }
+
+    /// Whether the server closes the connection within `wait`.
+    pub fn is_closed_within(&mut self, wait: Duration) -> bool {
+        let until = Instant::now() + wait;
+        loop {
+            let left = until.saturating_duration_since(Instant::now());
+            if left.is_zero() {
+                return false;
+            }
+            self.stream.set_read_timeout(Some(left)).expect("a positive timeout");
+            let mut chunk = [0; 4096];
+            match self.stream.read(&mut chunk) {
+                Ok(0) => return true,
+                Ok(length) => self.buffer.extend_from_slice(&chunk[..length]),
+                Err(e) if matches!(e.kind(), io::ErrorKind::WouldBlock | io::ErrorKind::TimedOut) => return false,
+                Err(_) => return true,
+            }
+        }
+    }
+}
+
+fn parse(buffer: &[u8]) -> Option<(Answer, usize)> {
+    let head_end = buffer.windows(4).position(|window| window == b"\r\n\r\n")?;
+    let head = String::from_utf8_lossy(&buffer[..head_end]).into_owned();
+    let mut lines = head.split("\r\n");
+    let status = lines.next()?.split(' ').nth(1)?.parse().expect("a status is a number");
+    let headers: Vec<_> = lines
+        .filter_map(|line| line.split_once(':'))
+        .map(|(name, value)| (name.trim().to_owned(), value.trim().to_owned()))
+        .collect();
+    let length = headers
+        .iter()
+        .find(|(name, _)| name.eq_ignore_ascii_case("content-length"));
+    let length = length.map_or(0, |(_, value)| value.parse().expect("a length is a number"));
+    let end = head_end + 4 + length;
+    let body = buffer.get(head_end + 4..end)?;
+    let answer = Answer {
+        status,
+        headers,
+        body: String::from_utf8_lossy(body).into_owned(),
+        received: Instant::now(),
+    };
+    Some((answer, end))
+}
