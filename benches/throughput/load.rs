@@ -1,0 +1,210 @@
+//! The load generator: one thread, all connections, a closed loop each.
+
+use std::io::{self, Read, Write};
+use std::net::SocketAddr;
+use std::time::{Duration, Instant};
+
+use hdrhistogram::Histogram;
+use mio::net::TcpStream;
+use mio::{Events, Interest, Poll, Token};
+
+const WARM_UP: Duration = Duration::from_millis(500);
+
+/// Pairs of PUT and DELETE, each connection over names of its own.
+pub struct Load {
+    pub address: SocketAddr,
+    pub connections: usize,
+    pub names: usize,
+    /// Whether any answer but 200 and 204 ends the run.
+    pub strict: bool,
+}
+
+/// What came of it.
+pub struct Measured {
+    microseconds: Histogram<u64>,
+    pub errors: u64,
+    length: Duration,
+}
+
+impl Measured {
+    pub fn rate(&self) -> f64 {
+        self.microseconds.len() as f64 / self.length.as_secs_f64()
+    }
+
+    pub fn errors_per_second(&self) -> f64 {
+        self.errors as f64 / self.length.as_secs_f64()
+    }
+
+    pub fn quantile_ms(&self, quantile: f64) -> f64 {
+        self.microseconds.value_at_quantile(quantile) as f64 / 1e3
+    }
+}
+
+pub fn histogram() -> Histogram<u64> {
+    Histogram::new_with_bounds(1, 600_000_000, 3).expect("sensible bounds")
+}
+
+/// One connection with at most one request under way.
+pub struct Connection {
+    pub stream: TcpStream,
+    buffer: Vec<u8>,
+    pub sent: Instant,
+}
+
+impl Connection {
+    pub fn open(address: SocketAddr, poll: &Poll, token: usize) -> Self {
+        // Blocking, so that a full backlog is waited for.
+        let stream = std::net::TcpStream::connect(address).expect("the server accepts");
+        stream
+            .set_nodelay(true)
+            .and_then(|()| stream.set_nonblocking(true))
+            .expect("a socket of ours");
+        let mut stream = TcpStream::from_std(stream);
+        poll.registry()
+            .register(&mut stream, Token(token), Interest::READABLE)
+            .expect("a free token");
+        Self {
+            stream,
+            buffer: Vec::with_capacity(1024),
+            sent: Instant::now(),
+        }
+    }
+
+    pub fn send(&mut self, request: &[u8]) {
+        self.sent = Instant::now();
+        // A request is far smaller than the socket's buffer.
+        self.stream.write_all(request).expect("the server reads");
+    }
+
+    /// The status of an answer, if a whole one has arrived.
+    pub fn receive(&mut self) -> Option<u16> {
+        let mut chunk = [0; 2048];
+        loop {
+            if let Some(status) = self.take_answer() {
+                return Some(status);
+            }
+            match self.stream.read(&mut chunk) {
+                Ok(0) => panic!("the server closed a connection"),
+                Ok(length) => self.buffer.extend_from_slice(&chunk[..length]),
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => return None,
+                Err(error) => panic!("a connection failed: {error}"),
+            }
+        }
+    }
+
+    fn take_answer(&mut self) -> Option<u16> {
+        let head_end = self.buffer.windows(4).position(|window| window == b"\r\n\r\n")? + 4;
+        let head = &self.buffer[..head_end];
+        let status = std::str::from_utf8(&head[9..12]).ok()?.parse().ok()?;
+        let length = head
+            .split(|byte| *byte == b'\n')
+            .find_map(|line| line.strip_prefix(b"content-length: "))
+            .map_or(0, |value| {
+                value
+                    .trim_ascii()
+                    .iter()
+                    .fold(0, |length, digit| length * 10 + usize::from(digit - b'0'))
+            });
+        let end = head_end + length;
+        if self.buffer.len() < end {
+            return None;
+        }
+        self.buffer.drain(..end);
+        Some(status)
+    }
+}
+
+pub fn request(method: &str, name: &str, body: &str) -> Vec<u8> {
+    format!(
+        "{method} /resources/{name}/ HTTP/1.1\r\nHost: bench\r\nContent-Type: application/json\r\nContent-Length: {}\r\n\r\n{body}",
+        body.len()
+    )
+    .into_bytes()
+}
+
+impl Load {
+    /// Runs for `length` after a warm-up.
+    pub fn run(&self, length: Duration) -> Measured {
+        let names_each = self.names / self.connections;
+        let pair = |number: usize| {
+            let name = format!("bench-{number:06}");
+            let key = format!("{{\"locked_by\":\"key-{number:06}\"}}");
+            [request("PUT", &name, &key), request("DELETE", &name, &key)]
+        };
+        let requests: Vec<_> = (0..self.names).map(pair).collect();
+        let mut poll = Poll::new().expect("epoll");
+        let mut connections: Vec<_> = (0..self.connections)
+            .map(|n| Connection::open(self.address, &poll, n))
+            .collect();
+        let mut steps = vec![0_usize; self.connections];
+        let at = |connection: usize, step: usize| &requests[connection * names_each + step / 2 % names_each][step % 2];
+        let mut events = Events::with_capacity(1024);
+        let mut measured = Measured {
+            microseconds: histogram(),
+            errors: 0,
+            length,
+        };
+        let begin = Instant::now() + WARM_UP;
+        let end = begin + length;
+        for (number, connection) in connections.iter_mut().enumerate() {
+            connection.send(at(number, 0));
+        }
+        while Instant::now() < end {
+            poll.poll(&mut events, Some(Duration::from_millis(100))).expect("epoll");
+            for event in &events {
+                let number = event.token().0;
+                let connection = &mut connections[number];
+                let Some(status) = connection.receive() else {
+                    continue;
+                };
+                let now = Instant::now();
+                let expected = if steps[number] % 2 == 0 { 200 } else { 204 };
+                let failed = status != expected;
+                assert!(!(failed && self.strict), "step {} was answered {status}", steps[number]);
+                if now >= begin && now < end {
+                    let taken = now.duration_since(connection.sent).as_micros();
+                    measured
+                        .microseconds
+                        .saturating_record(u64::try_from(taken).unwrap_or(u64::MAX).max(1));
+                    measured.errors += u64::from(failed);
+                }
+                steps[number] += 1;
+                let next = at(number, steps[number]);
+                connection.send(next);
+            }
+        }
+        measured
+    }
+}
+
+/// Acquires `count` locks with an hour's ttl and leaves them.
+pub fn hold(address: SocketAddr, count: usize) {
+    const CONNECTIONS: usize = 128;
+    let mut poll = Poll::new().expect("epoll");
+    let mut connections: Vec<_> = (0..CONNECTIONS).map(|n| Connection::open(address, &poll, n)).collect();
+    let mut requests = (0..count).map(|number| {
+        let body = format!("{{\"locked_by\":\"key-{number:06}\",\"ttl\":3600}}");
+        request("PUT", &format!("held-{number:06}"), &body)
+    });
+    let mut events = Events::with_capacity(1024);
+    let mut answered = 0;
+    for connection in &mut connections {
+        if let Some(request) = requests.next() {
+            connection.send(&request);
+        }
+    }
+    while answered < count {
+        poll.poll(&mut events, Some(Duration::from_secs(10))).expect("epoll");
+        for event in &events {
+            let connection = &mut connections[event.token().0];
+            let Some(status) = connection.receive() else {
+                continue;
+            };
+            assert_eq!(status, 200);
+            answered += 1;
+            if let Some(request) = requests.next() {
+                connection.send(&request);
+            }
+        }
+    }
+}
