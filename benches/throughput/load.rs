@@ -24,9 +24,15 @@ pub struct Measured {
     microseconds: Histogram<u64>,
     pub errors: u64,
     length: Duration,
+    processor_seconds: f64,
 }
 
 impl Measured {
+    /// Microseconds of processor time that the server spent on an operation.
+    pub fn processor_us(&self) -> f64 {
+        self.processor_seconds * 1e6 / self.microseconds.len() as f64
+    }
+
     pub fn rate(&self) -> f64 {
         self.microseconds.len() as f64 / self.length.as_secs_f64()
     }
@@ -123,8 +129,9 @@ pub fn request(method: &str, name: &str, body: &str) -> Vec<u8> {
 }
 
 impl Load {
-    /// Runs for `length` after a warm-up.
-    pub fn run(&self, length: Duration) -> Measured {
+    /// Runs for `length` after a warm-up. `processor_seconds` is the server's,
+    /// so far.
+    pub fn run(&self, length: Duration, processor_seconds: impl Fn() -> f64) -> Measured {
         let names_each = self.names / self.connections;
         let pair = |number: usize| {
             let name = format!("bench-{number:06}");
@@ -143,7 +150,9 @@ impl Load {
             microseconds: histogram(),
             errors: 0,
             length,
+            processor_seconds: 0.0,
         };
+        let mut used_before = None;
         let begin = Instant::now() + WARM_UP;
         let end = begin + length;
         for (number, connection) in connections.iter_mut().enumerate() {
@@ -151,6 +160,9 @@ impl Load {
         }
         while Instant::now() < end {
             poll.poll(&mut events, Some(Duration::from_millis(100))).expect("epoll");
+            if used_before.is_none() && Instant::now() >= begin {
+                used_before = Some(processor_seconds());
+            }
             for event in &events {
                 let number = event.token().0;
                 let connection = &mut connections[number];
@@ -173,6 +185,7 @@ impl Load {
                 connection.send(next);
             }
         }
+        measured.processor_seconds = processor_seconds() - used_before.unwrap_or_default();
         measured
     }
 }

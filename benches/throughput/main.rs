@@ -2,7 +2,8 @@
 //! answering constants, and one transaction a request.
 //!
 //! `cargo bench` runs everything and prints tables in Markdown; words after
-//! `--` choose parts: `pairs`, `handover`, `memory`. Each server is a process of
+//! `--` choose parts: `pairs` (with numbers of connections, if not all),
+//! `handover`, `memory`, `store`. Each server is a process of
 //! its own, on loopback and on a fresh directory below the working directory
 //! (so that the disk is the one you mean); the load generator is one thread
 //! that drives all connections. Figures of one run compare; figures of two
@@ -12,6 +13,7 @@ mod handover;
 mod load;
 mod rivals;
 mod servers;
+mod store;
 
 use std::fs::OpenOptions;
 use std::os::unix::fs::FileExt;
@@ -38,14 +40,18 @@ fn main() {
     }
     let wanted = |part: &str| arguments.is_empty() || arguments.iter().any(|argument| argument == part);
     describe_machine();
+    let chosen: Vec<usize> = arguments.iter().filter_map(|argument| argument.parse().ok()).collect();
     if wanted("pairs") {
-        pairs();
+        pairs(if chosen.is_empty() { &CONNECTIONS } else { &chosen });
     }
     if wanted("handover") {
         handover::run();
     }
     if wanted("memory") {
         memory();
+    }
+    if wanted("store") {
+        store::run();
     }
 }
 
@@ -60,15 +66,16 @@ fn describe_machine() {
 }
 
 /// Acquire/release pairs: rates, latencies, and the ratios that matter.
-fn pairs() {
+fn pairs(connection_counts: &[usize]) {
     println!(
         "Acquire/release pairs over {NAMES} names, median of {ROUNDS} rounds of {} s:\n",
         ROUND_LENGTH.as_secs()
     );
-    println!("| server | connections | operations/s | p50 ms | p99 ms |");
-    println!("| --- | ---: | ---: | ---: | ---: |");
+    println!("| server | connections | operations/s | p50 ms | p99 ms | processor µs/operation |");
+    println!("| --- | ---: | ---: | ---: | ---: | ---: |");
     let mut results = Vec::new();
-    for connections in CONNECTIONS {
+    let fsync_ms = fsync_ms();
+    for &connections in connection_counts {
         let mut rounds: Vec<(Kind, Vec<Measured>)> = Kind::ALL.map(|kind| (kind, Vec::new())).into();
         for _ in 0..ROUNDS {
             for (kind, measured) in &mut rounds {
@@ -79,51 +86,45 @@ fn pairs() {
                     names: NAMES,
                     strict: *kind == Kind::Cls,
                 };
-                measured.push(load.run(ROUND_LENGTH));
+                measured.push(load.run(ROUND_LENGTH, || server.processor_seconds()));
             }
         }
         for (kind, mut measured) in rounds {
             measured.sort_by(|a, b| a.rate().total_cmp(&b.rate()));
             let median = measured.swap_remove(measured.len() / 2);
             println!(
-                "| {} | {connections} | {:.0} | {:.2} | {:.2} |",
+                "| {} | {connections} | {:.0} | {:.2} | {:.2} | {:.1} |",
                 kind.title(),
                 median.rate(),
                 median.quantile_ms(0.5),
-                median.quantile_ms(0.99)
+                median.quantile_ms(0.99),
+                median.processor_us()
             );
             if median.errors > 0 {
                 println!(
-                    "|   of these failed | {connections} | {:.0} | | |",
+                    "|   of these failed | {connections} | {:.0} | | | |",
                     median.errors_per_second()
                 );
             }
             results.push((kind, connections, median));
         }
     }
-    let of = |kind: Kind, connections: usize| {
-        let found = results.iter().find(|(k, c, _)| *k == kind && *c == connections);
-        &found.expect("it was measured").2
-    };
-    let fsync_ms = fsync_ms();
-    let busy = of(Kind::Cls, 256);
     println!();
-    println!(
-        "- at 256 connections, of the ceiling: {:.2}",
-        busy.rate() / of(Kind::Constants, 256).rate()
-    );
-    println!(
-        "- at 256 connections, times one transaction a request: {:.1}",
-        busy.rate() / of(Kind::PerRequest, 256).rate()
-    );
-    println!(
-        "- at 256 connections, p99 / p50: {:.1}",
-        busy.quantile_ms(0.99) / busy.quantile_ms(0.5)
-    );
-    println!(
-        "- at 1 connection, p50 / one fsync of {fsync_ms:.2} ms: {:.2}\n",
-        of(Kind::Cls, 1).quantile_ms(0.5) / fsync_ms
-    );
+    for &connections in connection_counts {
+        let of = |kind: Kind| {
+            let found = results.iter().find(|(k, c, _)| *k == kind && *c == connections);
+            &found.expect("it was measured").2
+        };
+        let (ours, ceiling, rival) = (of(Kind::Cls), of(Kind::Constants), of(Kind::PerRequest));
+        println!(
+            "- at {connections}: (a)/(b) {:.2}, (a)/(c) {:.1}, p99/p50 {:.1}, p50 {:.2} times one fsync of {fsync_ms:.2} ms",
+            ours.rate() / ceiling.rate(),
+            ours.rate() / rival.rate(),
+            ours.quantile_ms(0.99) / ours.quantile_ms(0.5),
+            ours.quantile_ms(0.5) / fsync_ms,
+        );
+    }
+    println!();
 }
 
 /// The median of writing and syncing 4 KiB within a file, on the disk the

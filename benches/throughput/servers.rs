@@ -93,6 +93,20 @@ impl ServerProcess {
         self.address
     }
 
+    /// Processor time used so far, in seconds, all threads and the kernel's
+    /// work for them together.
+    pub fn processor_seconds(&self) -> f64 {
+        const TICKS_PER_SECOND: f64 = 100.0;
+        let stat = std::fs::read_to_string(format!("/proc/{}/stat", self.child.id())).expect("it runs");
+        let after_name = stat.rsplit_once(") ").expect("the name is in brackets").1;
+        let ticks = after_name
+            .split(' ')
+            .skip(11)
+            .take(2)
+            .map(|ticks| ticks.parse::<f64>().expect("a number"));
+        ticks.sum::<f64>() / TICKS_PER_SECOND
+    }
+
     pub fn resident_kib(&self) -> u64 {
         let status = std::fs::read_to_string(format!("/proc/{}/status", self.child.id())).expect("it runs");
         let line = status

@@ -186,7 +186,7 @@ impl OpenFile {
             "PRAGMA busy_timeout = {};
              PRAGMA journal_mode = WAL;
              PRAGMA synchronous = FULL;
-             PRAGMA wal_autocheckpoint = 1000;
+             PRAGMA wal_autocheckpoint = 4000;
              PRAGMA cache_size = -16384;",
             BUSY_WAIT_MAX.as_millis()
         ))

@@ -71,7 +71,8 @@ pub async fn parse<'b>(body: &'b Bytes, decoded: &'b mut String, content_type: &
         _ if body.is_empty() => Ok(Data::Object(Vec::new())),
         Some(0) => parse_json(json_text(body, decoded, media_type)?),
         Some(1) => parse_form(body, media_type),
-        Some(_) => parse_multipart(body, media_type).await,
+        // Boxed, so that the futures of all other requests are small.
+        Some(_) => Box::pin(parse_multipart(body, media_type)).await,
         None => Err(ApiException::unsupported_media_type(content_type)),
     }
 }

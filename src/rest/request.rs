@@ -2,12 +2,13 @@
 //! for it, and not before.
 
 use std::borrow::Cow;
+use std::pin::pin;
 
 use actix_web::HttpRequest;
 use actix_web::http::Method;
 use actix_web::http::header::{CONTENT_LENGTH, CONTENT_TYPE, HeaderName};
 use actix_web::web::{Bytes, BytesMut, Payload};
-use futures_util::StreamExt;
+use futures_util::{FutureExt, StreamExt};
 use tokio::time::timeout;
 
 use crate::limits::{BODY_BYTES_MAX, BODY_WAIT_MAX};
@@ -77,7 +78,12 @@ impl Request {
         if announced.is_some_and(|bytes| bytes > BODY_BYTES_MAX) {
             return Err(ApiException::body_too_large(BODY_BYTES_MAX));
         }
-        match timeout(BODY_WAIT_MAX, read_to_end(&mut self.payload)).await {
+        let mut body = pin!(read_to_end(&mut self.payload));
+        // Nearly every body has arrived with its head; then no timer is needed.
+        if let Some(body) = body.as_mut().now_or_never() {
+            return body;
+        }
+        match timeout(BODY_WAIT_MAX, body).await {
             Ok(body) => body,
             Err(_) => Err(ApiException::body_timed_out(BODY_WAIT_MAX)),
         }
