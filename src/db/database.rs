@@ -251,7 +251,8 @@ fn examine(path: &Path, conn: &mut SqliteConnection) -> Result<(), Finding> {
         return Err(Finding::Foreign);
     }
     log::debug!("checking {}", path.display());
-    let verdict = sql::<Text>("SELECT quick_check FROM pragma_quick_check(1)").get_result::<String>(conn)?;
+    // Not pragma_quick_check(1): the function takes its argument for the name of a table.
+    let verdict = sql::<Text>("PRAGMA quick_check(1)").get_result::<String>(conn)?;
     match verdict.as_str() {
         "ok" => Ok(()),
         _ => Err(Finding::Corrupt(verdict.replace('\n', ", "))),
