@@ -3,4 +3,5 @@
 
 mod conformance;
 mod layers;
+mod resources;
 mod support;
