@@ -3,5 +3,6 @@
 
 mod conformance;
 mod layers;
+mod management;
 mod resources;
 mod support;

@@ -26,6 +26,8 @@ fn stops_on(signal: Signal) {
     }
     let status = server.wait(STOP_WAIT_MAX).expect("it ends in time");
     assert_eq!(status.code(), Some(0), "{}", server.log());
+    let log_of_writes = server.directory().join("db.sqlite3-wal");
+    assert!(!log_of_writes.exists(), "everything is in the database itself");
     assert_eq!(
         server.select("SELECT locked_by FROM resources"),
         ["holder"],
