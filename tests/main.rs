@@ -5,4 +5,5 @@ mod conformance;
 mod layers;
 mod management;
 mod resources;
+mod store;
 mod support;
