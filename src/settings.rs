@@ -188,6 +188,8 @@ mod tests {
         let settings: Vec<_> = example
             .lines()
             .filter_map(|line| line.strip_prefix('#')?.split_once('='))
+            // Prose begins with a blank, and may show a value too.
+            .filter(|(name, _)| !name.starts_with(' '))
             .collect();
         let names: Vec<_> = settings.iter().map(|(name, _)| *name).collect();
         assert_eq!(names, NAMES);

@@ -3,4 +3,7 @@
 
 mod conformance;
 mod layers;
+mod management;
+mod resources;
+mod store;
 mod support;

@@ -241,17 +241,16 @@ impl From<diesel::result::Error> for Finding {
 
 fn examine(path: &Path, conn: &mut SqliteConnection) -> Result<(), Finding> {
     conn.batch_execute(&format!("PRAGMA busy_timeout = {};", BUSY_WAIT_MAX.as_millis()))?;
-    let tables = sql::<BigInt>("SELECT count(*) FROM sqlite_schema").get_result::<i64>(conn)?;
-    if tables == 0 {
-        return Ok(());
-    }
+    // Diesel's own table is there before the first migration and after the last was taken back, the mark is not.
+    let others = sql::<BigInt>("SELECT count(*) FROM sqlite_schema WHERE tbl_name <> ").bind::<Text, _>(HISTORY_TABLE);
+    let others = others.get_result::<i64>(conn)?;
     let application_id = sql::<BigInt>("SELECT application_id FROM pragma_application_id").get_result::<i64>(conn)?;
-    // With all migrations taken back the mark is gone and only diesel's table is left.
-    if application_id != APPLICATION_ID && !(tables == 1 && has_table(conn, HISTORY_TABLE)?) {
+    if application_id != APPLICATION_ID && others > 0 {
         return Err(Finding::Foreign);
     }
     log::debug!("checking {}", path.display());
-    let verdict = sql::<Text>("SELECT quick_check FROM pragma_quick_check(1)").get_result::<String>(conn)?;
+    // Not as the table-valued function: that takes its argument for the name of a table.
+    let verdict = sql::<Text>("PRAGMA quick_check(1)").get_result::<String>(conn)?;
     match verdict.as_str() {
         "ok" => Ok(()),
         _ => Err(Finding::Corrupt(verdict.replace('\n', ", "))),

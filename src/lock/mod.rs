@@ -10,6 +10,9 @@ mod operation;
 mod resource;
 mod waiting_line;
 
+#[cfg(test)]
+mod model;
+
 pub use batch::{Batch, HandOver, Rows};
 pub use decide::{FencingCounter, decide};
 pub use operation::{Grant, Operation, Outcome};

@@ -24,6 +24,9 @@ impl Dbshell {
         if !url.path().exists() {
             return Err(DatabaseError::Missing(url.path().to_owned()).into());
         }
+        if url.path().is_dir() {
+            return Err(DatabaseError::Directory(url.path().to_owned()).into());
+        }
         let error = Command::new("sqlite3").arg(url.path()).args(self.arguments).exec();
         Err(CommandError::Shell("sqlite3", error))
     }

@@ -29,9 +29,9 @@ impl Migrate {
             Some(target) if target == "zero" => Target::Zero,
             Some(target) => Target::Named(target),
         };
+        // Looked at before anything is made: what is refused leaves no trace.
+        let plan = Database::open(&url, IfMissing::Pretend)?.migrations()?.plan(&target)?;
         if self.plan || self.check {
-            let mut database = Database::open(&url, IfMissing::Pretend)?;
-            let plan = database.migrations()?.plan(&target)?;
             if self.plan {
                 print_plan(&plan);
             }

@@ -33,16 +33,20 @@ impl Runserver {
     pub(super) fn run(self, settings: &Settings) -> Result<(), CommandError> {
         let address = parse_address(&self.address)?;
         let url = DatabaseUrl::parse(&settings.database_url)?;
-        let mut ownership = Ownership::take(url.path())?;
-        let if_missing = if self.no_migrate {
-            IfMissing::Refuse
+        // Looked at before anything is made: what is refused leaves no trace.
+        if self.no_migrate {
+            Database::open(&url, IfMissing::Refuse)?.require_migrated()?;
         } else {
-            IfMissing::Create
-        };
-        let mut database = Database::open(&url, if_missing)?;
-        if !self.no_migrate {
-            apply_missing(&mut database)?;
+            Database::open(&url, IfMissing::Pretend)?.migrations()?;
         }
+        let mut ownership = Ownership::take(url.path())?;
+        let mut database = if self.no_migrate {
+            Database::open(&url, IfMissing::Refuse)?
+        } else {
+            let mut database = Database::open(&url, IfMissing::Create)?;
+            apply_missing(&mut database)?;
+            database
+        };
         database.require_migrated()?;
         println!("System check identified no issues (0 silenced).");
         let config = ServerConfig {

@@ -1,0 +1,84 @@
+//! One suite of claims about a store, run on every backend.
+
+mod sqlite;
+mod suite;
+
+use central_locking_system::clock::Timestamp;
+use central_locking_system::db::Store;
+use central_locking_system::lock::{
+    Batch, FencingToken, LockedBy, Operation, Outcome, Resource, ResourceName, StillWaits, Ttl, WaitingLines,
+};
+
+/// A migrated database of its own, and two ways to it.
+trait Backend {
+    type Store: Store;
+
+    fn new() -> Self;
+
+    /// A store on it, as after a restart.
+    fn open(&self) -> Self::Store;
+
+    /// Runs SQL beside the store; answers with one string a row, its columns
+    /// separated by bars.
+    fn sql(&self, statement: &str) -> Vec<String>;
+}
+
+/// Nobody waits in these tests.
+struct Nobody;
+
+impl StillWaits for Nobody {
+    fn still_waits(&self) -> bool {
+        false
+    }
+}
+
+fn name(text: &str) -> ResourceName {
+    ResourceName::new(text).expect("well formed")
+}
+
+fn acquire(locked_by: &str, ttl_seconds: Option<i64>) -> Operation {
+    Operation::Acquire {
+        locked_by: LockedBy::new(locked_by).expect("well formed"),
+        ttl: ttl_seconds.map(|seconds| Ttl::from_seconds(seconds).expect("in range")),
+    }
+}
+
+fn release(locked_by: &str) -> Operation {
+    Operation::Release {
+        locked_by: LockedBy::new(locked_by),
+    }
+}
+
+/// One transaction: each operation on its own resource.
+fn run<S: Store>(store: &mut S, operations: &[(&str, Operation)]) -> Vec<Outcome> {
+    let names: Vec<_> = operations.iter().map(|(text, _)| name(text)).collect();
+    let mut outcomes = Vec::new();
+    let mut decide = |now, rows: &mut _| {
+        let mut lines = WaitingLines::<Nobody>::default();
+        let mut batch = Batch::new(now, rows, &mut lines);
+        outcomes = (0..names.len())
+            .map(|row| batch.apply(row, &operations[row].1))
+            .collect();
+    };
+    store.transaction(&names, &mut decide).expect("it commits");
+    outcomes
+}
+
+/// The token of one grant.
+fn grant<S: Store>(store: &mut S, text: &str) -> FencingToken {
+    match run(store, &[(text, acquire("k", None))]).remove(0) {
+        Outcome::Acquired(grant) => grant.fencing_token,
+        refused => panic!("{text} is not free: {refused:?}"),
+    }
+}
+
+/// What the store says these resources are, and what time it is.
+fn load<S: Store>(store: &mut S, names: &[&str]) -> (Timestamp, Vec<Resource>) {
+    let names: Vec<_> = names.iter().map(|text| name(text)).collect();
+    let mut loaded = None;
+    let mut decide = |now, rows: &mut central_locking_system::lock::Rows| {
+        loaded = Some((now, (0..names.len()).map(|row| rows.resource(row).clone()).collect()));
+    };
+    store.transaction(&names, &mut decide).expect("it commits");
+    loaded.expect("the store calls it once")
+}
