@@ -11,6 +11,7 @@ use actix_web::dev::Extensions;
 use actix_web::http::StatusCode;
 use actix_web::web::{self, Payload};
 use actix_web::{App, HttpRequest, HttpResponse, HttpServer};
+use rustix::process::Signal;
 use tokio::signal::unix::{SignalKind, signal};
 
 use crate::engine::Engine;
@@ -88,10 +89,11 @@ pub async fn serve(
     .shutdown_timeout(SHUTDOWN_WAIT_MAX.as_secs())
     .disable_signals()
     .bind(address)?;
-    announce(server.addrs().first().copied().unwrap_or(address));
-    let server = server.run();
+    // Before anybody learns that it serves: from then on a signal must not end it unheard.
     let mut terminate = signal(SignalKind::terminate())?;
     let mut interrupt = signal(SignalKind::interrupt())?;
+    announce(server.addrs().first().copied().unwrap_or(address));
+    let server = server.run();
     let handle = server.handle();
     actix_web::rt::spawn(async move {
         let name = tokio::select! {
@@ -108,6 +110,17 @@ pub async fn serve(
         }
     });
     server.await
+}
+
+/// Makes a write beyond the limit of file sizes (`ulimit -f`) fail like one to
+/// a full disk, where the system would end the process by SIGXFSZ. It stays so
+/// for as long as the process lives.
+///
+/// Errors: the signal cannot be handled. Panics outside of a runtime.
+pub fn survive_file_size_limit() -> io::Result<()> {
+    let file_size_limit = SignalKind::from_raw(Signal::XFSZ.as_raw());
+    // To have a handler is all; nobody listens.
+    signal(file_size_limit).map(drop)
 }
 
 /// Answers one request.
