@@ -18,7 +18,7 @@ use crate::engine::Engine;
 use crate::limits::{DESCRIPTORS_RESERVED, DISCONNECT_WAIT_MAX, HEAD_WAIT_MAX, RETRY_AFTER, SHUTDOWN_WAIT_MAX};
 use crate::resources::{ResourceView, urls};
 use crate::rest::exceptions::ApiException;
-use crate::rest::{Request, dispatch, error_response, html_page};
+use crate::rest::{Request, dispatch, error_response, give_up_body, html_page};
 
 /// Connections that the kernel keeps until they are accepted.
 const BACKLOG: u32 = 4096;
@@ -129,10 +129,11 @@ async fn handle(http: HttpRequest, payload: Payload, engine: web::Data<Engine>) 
         .conn_data::<OpenConnection>()
         .is_some_and(|connection| connection.refused)
     {
-        return error_response(ApiException {
+        let refusal = error_response(ApiException {
             closes_connection: true,
             ..ApiException::service_unavailable("too many connections are open", RETRY_AFTER)
         });
+        return give_up_body(&http, payload, refusal);
     }
     let uri = http.uri().clone();
     match urls::resource_name(uri.path()) {
@@ -143,6 +144,6 @@ async fn handle(http: HttpRequest, payload: Payload, engine: web::Data<Engine>) 
             };
             dispatch(&view, Request::new(http, payload)).await
         }
-        None => html_page(StatusCode::NOT_FOUND),
+        None => give_up_body(&http, payload, html_page(StatusCode::NOT_FOUND)),
     }
 }
