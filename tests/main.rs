@@ -2,5 +2,6 @@
 //! mirror what they test: URLs, commands, faults.
 
 mod conformance;
+mod faults;
 mod layers;
 mod support;
