@@ -11,13 +11,14 @@ use actix_web::dev::Extensions;
 use actix_web::http::StatusCode;
 use actix_web::web::{self, Payload};
 use actix_web::{App, HttpRequest, HttpResponse, HttpServer};
+use rustix::process::Signal;
 use tokio::signal::unix::{SignalKind, signal};
 
 use crate::engine::Engine;
 use crate::limits::{DESCRIPTORS_RESERVED, DISCONNECT_WAIT_MAX, HEAD_WAIT_MAX, RETRY_AFTER, SHUTDOWN_WAIT_MAX};
 use crate::resources::{ResourceView, urls};
 use crate::rest::exceptions::ApiException;
-use crate::rest::{Request, dispatch, error_response, html_page};
+use crate::rest::{Request, dispatch, error_response, give_up_body, html_page};
 
 /// Connections that the kernel keeps until they are accepted.
 const BACKLOG: u32 = 4096;
@@ -88,10 +89,11 @@ pub async fn serve(
     .shutdown_timeout(SHUTDOWN_WAIT_MAX.as_secs())
     .disable_signals()
     .bind(address)?;
-    announce(server.addrs().first().copied().unwrap_or(address));
-    let server = server.run();
+    // Before anybody learns that it serves: from then on a signal must not end it unheard.
     let mut terminate = signal(SignalKind::terminate())?;
     let mut interrupt = signal(SignalKind::interrupt())?;
+    announce(server.addrs().first().copied().unwrap_or(address));
+    let server = server.run();
     let handle = server.handle();
     actix_web::rt::spawn(async move {
         let name = tokio::select! {
@@ -110,16 +112,28 @@ pub async fn serve(
     server.await
 }
 
+/// Makes a write beyond the limit of file sizes (`ulimit -f`) fail like one to
+/// a full disk, where the system would end the process by SIGXFSZ. It stays so
+/// for as long as the process lives.
+///
+/// Errors: the signal cannot be handled. Panics outside of a runtime.
+pub fn survive_file_size_limit() -> io::Result<()> {
+    let file_size_limit = SignalKind::from_raw(Signal::XFSZ.as_raw());
+    // To have a handler is all; nobody listens.
+    signal(file_size_limit).map(drop)
+}
+
 /// Answers one request.
 async fn handle(http: HttpRequest, payload: Payload, engine: web::Data<Engine>) -> HttpResponse {
     if http
         .conn_data::<OpenConnection>()
         .is_some_and(|connection| connection.refused)
     {
-        return error_response(ApiException {
+        let refusal = error_response(ApiException {
             closes_connection: true,
             ..ApiException::service_unavailable("too many connections are open", RETRY_AFTER)
         });
+        return give_up_body(&http, payload, refusal);
     }
     let uri = http.uri().clone();
     match urls::resource_name(uri.path()) {
@@ -130,6 +144,6 @@ async fn handle(http: HttpRequest, payload: Payload, engine: web::Data<Engine>) 
             };
             dispatch(&view, Request::new(http, payload)).await
         }
-        None => html_page(StatusCode::NOT_FOUND),
+        None => give_up_body(&http, payload, html_page(StatusCode::NOT_FOUND)),
     }
 }

@@ -2,6 +2,7 @@
 //! mirror what they test: URLs, commands, faults.
 
 mod conformance;
+mod faults;
 mod layers;
 mod management;
 mod resources;

@@ -184,6 +184,16 @@ pub(super) fn uri(path: &Path, mode: &str) -> String {
     format!("file://{}?mode={mode}", path.display())
 }
 
+/// Whether the header of the file at `path` bears the mark of the first
+/// migration. Reads without SQLite, which might write.
+pub(super) fn is_marked_as_own(path: &Path) -> io::Result<bool> {
+    const APPLICATION_ID_AT: usize = 68;
+    let mut header = Vec::new();
+    File::open(path)?.take(100).read_to_end(&mut header)?;
+    let mark = (APPLICATION_ID as u32).to_be_bytes();
+    Ok(header.starts_with(MAGIC) && header.get(APPLICATION_ID_AT..APPLICATION_ID_AT + mark.len()) == Some(&mark))
+}
+
 /// Whether there is a table of that name.
 pub(super) fn has_table(conn: &mut SqliteConnection, name: &str) -> QueryResult<bool> {
     let count = sql::<BigInt>("SELECT count(*) FROM sqlite_schema WHERE type = 'table' AND name = ");
@@ -249,10 +259,26 @@ fn examine(path: &Path, conn: &mut SqliteConnection) -> Result<(), Finding> {
         return Err(Finding::Foreign);
     }
     log::debug!("checking {}", path.display());
+    require_whole_pages(path, conn)?;
     // Not as the table-valued function: that takes its argument for the name of a table.
-    let verdict = sql::<Text>("PRAGMA quick_check(1)").get_result::<String>(conn)?;
+    let verdict = sql::<Text>("PRAGMA integrity_check(1)").get_result::<String>(conn)?;
     match verdict.as_str() {
         "ok" => Ok(()),
         _ => Err(Finding::Corrupt(verdict.replace('\n', ", "))),
+    }
+}
+
+/// Refuses a file that ends within a page: SQLite fills that up with zeros. A
+/// write that was cut off may leave one behind, but then the log has the page.
+fn require_whole_pages(path: &Path, conn: &mut SqliteConnection) -> Result<(), Finding> {
+    let page_bytes = sql::<BigInt>("SELECT page_size FROM pragma_page_size").get_result::<i64>(conn)?;
+    let bytes = |path: &Path| std::fs::metadata(path).map_or(0, |metadata| metadata.len());
+    let mut log = path.as_os_str().to_owned();
+    log.push("-wal");
+    match bytes(path) % page_bytes.unsigned_abs().max(1) {
+        beyond if beyond > 0 && bytes(Path::new(&log)) == 0 => Err(Finding::Corrupt(format!(
+            "its last page has only {beyond} of {page_bytes} bytes"
+        ))),
+        _ => Ok(()),
     }
 }

@@ -19,7 +19,7 @@ use diesel::sql_types::{BigInt, Nullable, Text};
 use diesel::sqlite::{Sqlite, SqliteConnection};
 
 use crate::clock::{ProcessClock, Timestamp};
-use crate::db::database::uri;
+use crate::db::database::{is_marked_as_own, uri};
 use crate::db::models::ResourceRow;
 use crate::db::schema::{resources, server_state};
 use crate::db::{Store, StoreError};
@@ -42,13 +42,18 @@ pub struct SqliteStore {
     /// Where the next look for idle rows begins.
     prune_after: String,
     conn: Option<OpenFile>,
+    /// The file that was last served from.
+    inode: Inode,
     reopened: Instant,
 }
+
+/// Device and number: which file it is, whatever its name.
+type Inode = (u64, u64);
 
 /// An open connection and the file behind it.
 struct OpenFile {
     conn: SqliteConnection,
-    inode: (u64, u64),
+    inode: Inode,
     clock_offset_us: i64,
 }
 
@@ -65,6 +70,7 @@ impl SqliteStore {
             clock: ProcessClock::starting_no_earlier_than(Timestamp::from_us(clock_us)),
             tokens_floor: FencingToken::NONE,
             prune_after: String::new(),
+            inode: conn.inode,
             conn: Some(conn),
             reopened: Instant::now(),
         })
@@ -83,7 +89,12 @@ impl SqliteStore {
             }
             None => {
                 self.reopened = Instant::now();
-                OpenFile::open(&self.path)?
+                if inode(&self.path).is_ok_and(|inode| inode != self.inode) {
+                    require_own_and_whole(&self.path)?;
+                }
+                let conn = OpenFile::open(&self.path)?;
+                self.inode = conn.inode;
+                conn
             }
         };
         let result = work(self, &mut conn).and_then(|done| {
@@ -224,7 +235,29 @@ impl OpenFile {
     }
 }
 
-fn inode(path: &Path) -> std::io::Result<(u64, u64)> {
+/// Refuses a file that was put in place of the one served from, unless it can
+/// be opened without harm: SQLite would write to another program's database,
+/// and would take the log that the old file left behind for the new one's.
+fn require_own_and_whole(path: &Path) -> Result<(), StoreError> {
+    let refuse = |reason: &str| {
+        Err(StoreError::Failed(format!(
+            "{} was replaced by {reason}",
+            path.display()
+        )))
+    };
+    let mut log = path.as_os_str().to_owned();
+    log.push("-wal");
+    if fs::metadata(log).is_ok_and(|metadata| metadata.len() > 0) {
+        return refuse("another file and the -wal file of the old one is still there; stop the server and remove it");
+    }
+    match is_marked_as_own(path) {
+        Ok(true) => Ok(()),
+        Ok(false) => refuse("a file of another kind"),
+        Err(e) => refuse(&format!("another file that cannot be read: {e}")),
+    }
+}
+
+fn inode(path: &Path) -> std::io::Result<Inode> {
     fs::metadata(path).map(|metadata| (metadata.dev(), metadata.ino()))
 }
 

@@ -78,6 +78,9 @@ struct RowIndex {
 /// What was decided, to be told once it is on disk.
 struct Decisions {
     now: Timestamp,
+    /// The same instant by the clock of this process. The commit comes after
+    /// it and may take long; leases run from here all the same.
+    decided: Instant,
     replies: Vec<(ResourceName, ReplySender, Result<Outcome, Unavailable>)>,
     handed_over: Vec<HandOver<Parked>>,
     passed_over: Vec<Waiter<Parked>>,
@@ -226,6 +229,7 @@ impl<S: Store + 'static> Batcher<S> {
             let Some(tasks) = tasks.take() else {
                 return;
             };
+            let decided = Instant::now();
             let mut batch = Batch::new(now, rows, lines);
             let mut replies = Vec::with_capacity(tasks.len());
             for task in tasks {
@@ -235,6 +239,7 @@ impl<S: Store + 'static> Batcher<S> {
             let expiry = |row| rows.resource(row).lock.as_ref().and_then(|lock| lock.expires_at);
             decisions = Some(Decisions {
                 now,
+                decided,
                 replies,
                 handed_over,
                 passed_over,
@@ -260,23 +265,25 @@ impl<S: Store + 'static> Batcher<S> {
 
     /// Answers everybody: the decisions are on disk.
     fn tell(&mut self, names: &[ResourceName], decisions: Decisions) {
-        let now = decisions.now;
+        let Decisions { now, decided, .. } = decisions;
+        // Beyond what the clock can express is never.
+        let instant = |at: Timestamp| decided.checked_add(at.since(now));
         for (name, reply, result) in decisions.replies {
             match result {
-                Ok(outcome) => self.send(name, reply, now, outcome),
+                Ok(outcome) => self.send(name, reply, outcome, instant),
                 Err(unavailable) => answer(reply, Err(unavailable)),
             }
         }
         for HandOver { name, waiter, grant } in decisions.handed_over {
-            self.send(name, waiter.ticket.reply, now, Outcome::Acquired(grant));
+            self.send(name, waiter.ticket.reply, Outcome::Acquired(grant), instant);
         }
         // Their own timers answer those whose time is over; the others have left.
         drop(decisions.passed_over);
         for (name, expires_at) in names.iter().zip(decisions.expiries) {
-            if let Some(expires_at) = expires_at
+            if let Some(expires) = expires_at.and_then(instant)
                 && self.lines.waiting_for(name) > 0
             {
-                self.timers.arm(Instant::now() + expires_at.since(now), name.clone());
+                self.timers.arm(expires, name.clone());
             }
         }
         if self.timers.len() > 2 * self.lines.waiting() + STALE_TIMERS_MAX {
@@ -285,16 +292,19 @@ impl<S: Store + 'static> Batcher<S> {
         }
     }
 
-    fn send(&mut self, name: ResourceName, reply: ReplySender, now: Timestamp, outcome: Outcome) {
+    fn send(
+        &mut self,
+        name: ResourceName,
+        reply: ReplySender,
+        outcome: Outcome,
+        instant: impl Fn(Timestamp) -> Option<Instant>,
+    ) {
         let granted = match &outcome {
             Outcome::Acquired(grant) => Some(grant.fencing_token),
             _ => None,
         };
         let lapses = match &outcome {
-            Outcome::Acquired(Grant {
-                expires_at: Some(expires_at),
-                ..
-            }) => Instant::now().checked_add(expires_at.since(now)),
+            Outcome::Acquired(Grant { expires_at, .. }) => expires_at.and_then(instant),
             _ => None,
         };
         let undelivered = reply.send(Ok(Reply { outcome, lapses })).is_err();
@@ -363,7 +373,6 @@ impl<S: Store + 'static> Batcher<S> {
             let pruned = self.store.prune(PRUNE_ROWS_MAX, self.policy.prune_after_days)?;
             log::debug!("pruned {pruned} rows");
         }
-        self.note_success();
         if !expired.is_empty() {
             let clear = |(row, _)| Task::internal(row, Operation::Expire);
             let tasks = expired.iter().enumerate().map(clear).collect();

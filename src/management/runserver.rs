@@ -12,7 +12,7 @@ use crate::engine::{Batcher, Policy};
 use crate::limits::DESCRIPTORS_RESERVED;
 use crate::management::CommandError;
 use crate::management::migrate::run_plan;
-use crate::server::{ServerConfig, serve};
+use crate::server::{ServerConfig, serve, survive_file_size_limit};
 use crate::settings::Settings;
 
 const DEFAULT_ADDRESS: &str = "127.0.0.1";
@@ -33,6 +33,9 @@ impl Runserver {
     pub(super) fn run(self, settings: &Settings) -> Result<(), CommandError> {
         let address = parse_address(&self.address)?;
         let url = DatabaseUrl::parse(&settings.database_url)?;
+        let system = actix_web::rt::System::new();
+        // From before the first write on.
+        system.block_on(async { survive_file_size_limit() })?;
         // Looked at before anything is made: what is refused leaves no trace.
         if self.no_migrate {
             Database::open(&url, IfMissing::Refuse)?.require_migrated()?;
@@ -68,7 +71,7 @@ impl Runserver {
             }
             banner(bound, &url);
         };
-        let served = actix_web::rt::System::new().block_on(serve(address, engine.clone(), config, announce));
+        let served = system.block_on(serve(address, engine.clone(), config, announce));
         engine.stop();
         if batcher.join().is_err() {
             return Err(io::Error::other("the batcher thread panicked; please report it").into());

@@ -2,12 +2,14 @@
 //! for it, and not before.
 
 use std::borrow::Cow;
-use std::pin::pin;
+use std::pin::{Pin, pin};
+use std::task::{Context, Poll};
 
-use actix_web::HttpRequest;
+use actix_web::body::{BodySize, BoxBody, MessageBody};
 use actix_web::http::Method;
-use actix_web::http::header::{CONTENT_LENGTH, CONTENT_TYPE, HeaderName};
+use actix_web::http::header::{CONTENT_LENGTH, CONTENT_TYPE, HeaderName, TRANSFER_ENCODING};
 use actix_web::web::{Bytes, BytesMut, Payload};
+use actix_web::{HttpRequest, HttpResponse};
 use futures_util::{FutureExt, StreamExt};
 use tokio::time::timeout;
 
@@ -33,6 +35,11 @@ impl Request {
             body: Bytes::new(),
             decoded: String::new(),
         }
+    }
+
+    /// Ends the request with its answer.
+    pub(super) fn answered_by(self, response: HttpResponse) -> HttpResponse {
+        give_up_body(&self.http, self.payload, response)
     }
 
     /// Its method.
@@ -88,6 +95,43 @@ impl Request {
             Err(_) => Err(ApiException::body_timed_out(BODY_WAIT_MAX)),
         }
     }
+}
+
+/// The body of an answer, and that of its request, which was not read.
+///
+/// actix reads the rest of a chunked body that nobody wants any more, however
+/// long it takes to come, before it closes the connection. One that is still
+/// wanted when the answer is complete it cuts off after DISCONNECT_WAIT_MAX.
+struct AnswerToUnread {
+    answer: BoxBody,
+    _unread: Payload,
+}
+
+impl MessageBody for AnswerToUnread {
+    type Error = <BoxBody as MessageBody>::Error;
+
+    fn size(&self) -> BodySize {
+        self.answer.size()
+    }
+
+    fn poll_next(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Bytes, Self::Error>>> {
+        Pin::new(&mut self.get_mut().answer).poll_next(cx)
+    }
+}
+
+/// Gives up what is left of the body of a request that is answered by
+/// `response`: a client that is still sending it holds the connection no
+/// longer than any other that is being closed.
+pub fn give_up_body(http: &HttpRequest, payload: Payload, response: HttpResponse) -> HttpResponse {
+    if !http.headers().contains_key(TRANSFER_ENCODING) {
+        return response;
+    }
+    response.map_body(|_, answer| {
+        BoxBody::new(AnswerToUnread {
+            answer,
+            _unread: payload,
+        })
+    })
 }
 
 async fn read_to_end(payload: &mut Payload) -> Result<Bytes, ApiException> {

@@ -36,11 +36,9 @@ pub trait View {
 }
 
 /// Answers a request by a view. A panic is answered 500 and ends nothing else.
-pub async fn dispatch<V: View>(view: &V, request: Request) -> HttpResponse {
-    match AssertUnwindSafe(answer(view, request)).catch_unwind().await {
-        Ok(response) => response,
-        Err(_) => html_page(StatusCode::INTERNAL_SERVER_ERROR),
-    }
+pub async fn dispatch<V: View>(view: &V, mut request: Request) -> HttpResponse {
+    let response = AssertUnwindSafe(answer(view, &mut request)).catch_unwind().await;
+    request.answered_by(response.unwrap_or_else(|_| html_page(StatusCode::INTERNAL_SERVER_ERROR)))
 }
 
 /// One of Django's own pages.
@@ -60,14 +58,14 @@ pub fn error_response(exception: ApiException) -> HttpResponse {
     render_exception(exception, JsonRenderer::default())
 }
 
-async fn answer<V: View>(view: &V, mut request: Request) -> HttpResponse {
+async fn answer<V: View>(view: &V, request: &mut Request) -> HttpResponse {
     let format = request.query_parameter("format");
     let selected = select_renderer(request.header(ACCEPT).as_deref(), format.as_deref());
     let (renderer, result) = match selected {
         Err(exception) => (JsonRenderer::default(), Err(exception)),
         Ok(renderer) if request.method() == Method::OPTIONS => (renderer, Ok(metadata(V::NAME))),
         Ok(renderer) => {
-            let result = view.handle(&mut request).await;
+            let result = view.handle(request).await;
             let not_allowed = || Err(ApiException::method_not_allowed(request.method().as_str()));
             (renderer, result.unwrap_or_else(not_allowed))
         }

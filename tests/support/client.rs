@@ -60,11 +60,21 @@ impl Client {
 
     /// Sends a request with a JSON body and does not wait.
     pub fn send(&mut self, method: &str, path: &str, body: &str) {
+        self.try_send(method, path, body).expect("the server reads");
+    }
+
+    /// The same to a server that may be gone.
+    pub fn try_send(&mut self, method: &str, path: &str, body: &str) -> io::Result<()> {
         let request = format!(
             "{method} {path} HTTP/1.1\r\nHost: t\r\nContent-Type: application/json\r\nContent-Length: {}\r\n\r\n{body}",
             body.len()
         );
-        self.send_raw(request.as_bytes());
+        self.stream.write_all(request.as_bytes())
+    }
+
+    pub fn try_request(&mut self, method: &str, path: &str, body: &str) -> io::Result<Answer> {
+        self.try_send(method, path, body)?;
+        self.try_answer()
     }
 
     pub fn request(&mut self, method: &str, path: &str, body: &str) -> Answer {

@@ -67,6 +67,13 @@ impl Cls {
             .expect("cls can be run")
     }
 
+    /// Starts a command and leaves it alone.
+    pub fn spawn(&self, arguments: &[&str]) -> Child {
+        let mut command = self.command(arguments);
+        command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
+        command.spawn().expect("cls can be run")
+    }
+
     /// Starts a server and returns when it says that it serves.
     pub fn start(&self) -> Server {
         self.try_start(&["runserver", "127.0.0.1:0"])
