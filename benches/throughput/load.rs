@@ -170,7 +170,7 @@ impl Load {
                     continue;
                 };
                 let now = Instant::now();
-                let expected = if steps[number] % 2 == 0 { 200 } else { 204 };
+                let expected = if steps[number].is_multiple_of(2) { 200 } else { 204 };
                 let failed = status != expected;
                 assert!(!(failed && self.strict), "step {} was answered {status}", steps[number]);
                 if now >= begin && now < end {
