@@ -134,6 +134,9 @@ impl<S: Store + 'static> Batcher<S> {
     /// Waits for something to do and takes it, and whatever else is queued.
     fn collect(&mut self) -> Vec<Submission> {
         let mut submissions = Vec::new();
+        // Those who were just answered have more to ask: where all processors are busy they come first, and the next
+        // commit is shared by more. Where one is idle this returns at once.
+        std::thread::yield_now();
         let mut message = self.wait();
         while let Some(received) = message {
             match received {
