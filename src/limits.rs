@@ -22,8 +22,8 @@ pub const TIMEOUT_SECONDS_MAX: u32 = 2_147_483_647;
 pub const BODY_BYTES_MAX: usize = 1 << 20;
 
 /// How long a whole body may take to arrive, so that a client that sends a
-/// byte a second holds a connection for no longer.
-pub const BODY_WAIT_MAX: Duration = Duration::from_secs(10);
+/// byte a second holds a connection, with DISCONNECT_WAIT_MAX, for ten seconds.
+pub const BODY_WAIT_MAX: Duration = Duration::from_secs(8);
 
 /// How long the head of a request may take to arrive.
 pub const HEAD_WAIT_MAX: Duration = Duration::from_secs(5);
