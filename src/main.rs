@@ -5,11 +5,6 @@ use std::process::ExitCode;
 use central_locking_system::management::CommandLine;
 use clap::Parser;
 
-/// A request is allocated by one thread and freed by another; this allocator
-/// is made for that.
-#[global_allocator]
-static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
-
 fn main() -> ExitCode {
     match CommandLine::parse().run() {
         Ok(()) => ExitCode::SUCCESS,
