@@ -21,7 +21,11 @@ impl Ownership {
     /// Takes the lock for the database at `path`, or says who has it.
     pub fn take(path: &Path) -> Result<Self, DatabaseError> {
         let side = side_file(path);
-        let failed = |source: io::Error| DatabaseError::unusable(&side, source);
+        let failed = |source: io::Error| match source.kind() {
+            // The directory is what is missing; the operator named the database.
+            io::ErrorKind::NotFound => DatabaseError::unusable(path, source),
+            _ => DatabaseError::unusable(&side, source),
+        };
         let mut file = OpenOptions::new()
             .read(true)
             .write(true)

@@ -21,7 +21,7 @@ const DEFAULT_PORT: &str = "8000";
 /// Serve the API. On SQLite, missing migrations are applied first.
 #[derive(Debug, Args)]
 pub struct Runserver {
-    /// Where to listen: PORT, ADDR:PORT or [IPV6]:PORT.
+    /// Where to listen: PORT, ADDR:PORT or, for version 6, `[ADDR]:PORT`.
     #[arg(default_value_t = format!("{DEFAULT_ADDRESS}:{DEFAULT_PORT}"))]
     address: String,
     /// Refuse to start instead of applying missing migrations.
