@@ -5,15 +5,17 @@ PRAGMA application_id = 1129075574;
 
 -- One row for each resource that was ever acquired. A row whose locked_by is
 -- NULL is free; so is one whose expires_at_us has passed, swept or not.
--- Times are microseconds since 1970-01-01 UTC.
+-- Times are microseconds since 1970-01-01 UTC. The checks are for people who
+-- write to the table: the server cannot serve from a row that breaks them.
 CREATE TABLE resources (
-    name           TEXT    NOT NULL PRIMARY KEY,
-    locked_by      TEXT,
-    ttl            INTEGER,
+    name           TEXT    NOT NULL PRIMARY KEY CHECK (length(name) BETWEEN 1 AND 100),
+    locked_by      TEXT    CHECK (length(locked_by) BETWEEN 1 AND 100),
+    ttl            INTEGER CHECK (ttl BETWEEN 1 AND 2147483647),
     acquired_at_us INTEGER,
     expires_at_us  INTEGER,
     released_at_us INTEGER,
-    fencing_token  INTEGER NOT NULL
+    fencing_token  INTEGER NOT NULL,
+    CHECK ((locked_by IS NULL) = (acquired_at_us IS NULL))
 ) STRICT, WITHOUT ROWID;
 
 -- Finds what has expired without looking at what has not.
