@@ -50,7 +50,7 @@ pub const BATCH_OPERATIONS_MAX: usize = 512;
 pub const OPERATIONS_QUEUED_MAX: usize = 10_240;
 
 /// Requests that wait for a lock, all resources together; beyond it the answer
-/// is 503. At about 15 KiB each, 750 MiB.
+/// is 503. At about 20 KiB each, 1 GiB.
 pub const WAITERS_MAX: usize = 50_000;
 
 /// Requests that wait for one resource; beyond it the answer is 429.

@@ -135,6 +135,8 @@ impl Store for SqliteStore {
             let names: Vec<String> = resources::table
                 .select(resources::name)
                 .filter(resources::expires_at_us.le(store.clock.now().as_us()))
+                // Freed by hand, with the rest of the lock left standing.
+                .filter(resources::locked_by.is_not_null())
                 .order(resources::expires_at_us)
                 .limit(rows_max as i64)
                 .load(&mut conn.conn)

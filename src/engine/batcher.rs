@@ -51,6 +51,8 @@ pub struct Batcher<S> {
     left: HashSet<ResourceName>,
     /// What the store said when it last failed, until it works again.
     failing: Option<String>,
+    /// Before this instant nothing is tried again that has failed.
+    retry_at: Instant,
     next_sweep: Instant,
     next_prune: Instant,
     stopping: bool,
@@ -106,6 +108,7 @@ impl<S: Store + 'static> Batcher<S> {
             returns: Vec::new(),
             left: HashSet::new(),
             failing: None,
+            retry_at: now,
             next_sweep: now + SWEEP_INTERVAL,
             next_prune: now + PRUNE_INTERVAL,
             stopping: false,
@@ -128,6 +131,15 @@ impl<S: Store + 'static> Batcher<S> {
             if idle {
                 self.tidy();
             }
+        }
+        // Nothing stays granted to nobody over the restart.
+        for waiter in self.lines.take_all() {
+            answer(waiter.ticket.reply, Err(Unavailable::Stopping));
+        }
+        self.take_departures();
+        while !self.returns.is_empty() && self.failing.is_none() {
+            self.run_batch(Vec::new());
+            self.take_departures();
         }
     }
 
@@ -156,7 +168,9 @@ impl<S: Store + 'static> Batcher<S> {
         if !self.returns.is_empty() && self.failing.is_none() {
             return self.queue.try_recv().ok();
         }
-        let until = self.next_sweep.min(self.timers.next().unwrap_or(self.next_sweep));
+        let due = self.next_sweep.min(self.timers.next().unwrap_or(self.next_sweep));
+        // After a failure nothing that is overdue is tried again at once; a new operation is.
+        let until = due.max(self.retry_at);
         match self.queue.recv_timeout(until.saturating_duration_since(Instant::now())) {
             Ok(message) => Some(message),
             Err(RecvTimeoutError::Timeout) => None,
@@ -343,6 +357,7 @@ impl<S: Store + 'static> Batcher<S> {
             }
         }
         let retry = Instant::now() + REOPEN_INTERVAL;
+        self.retry_at = retry;
         for name in names {
             for waiter in self.lines.leave_since(&name, joined_from) {
                 answer(waiter.ticket.reply, Err(Unavailable::Store));
@@ -368,9 +383,6 @@ impl<S: Store + 'static> Batcher<S> {
     fn sweep(&mut self, now: Instant) -> Result<(), StoreError> {
         self.store.note_clock_offset()?;
         let expired = self.store.expired(SWEEP_ROWS_MAX)?;
-        if expired.len() == SWEEP_ROWS_MAX {
-            self.next_sweep = now;
-        }
         if now >= self.next_prune && self.policy.prune_after_days > 0 {
             self.next_prune = now + PRUNE_INTERVAL;
             let pruned = self.store.prune(PRUNE_ROWS_MAX, self.policy.prune_after_days)?;
@@ -379,7 +391,10 @@ impl<S: Store + 'static> Batcher<S> {
         if !expired.is_empty() {
             let clear = |(row, _)| Task::internal(row, Operation::Expire);
             let tasks = expired.iter().enumerate().map(clear).collect();
-            self.commit(expired, tasks);
+            let is_full = expired.len() == SWEEP_ROWS_MAX;
+            if self.commit(expired, tasks) && is_full {
+                self.next_sweep = now;
+            }
         }
         Ok(())
     }

@@ -51,9 +51,12 @@ impl View for ResourceView<'_> {
 
 impl ResourceView<'_> {
     async fn put(&self, request: &mut Request) -> ViewResult {
-        let data = request.data().await?;
-        let serializer = ResourceSerializer::new(self.name, &data);
-        let valid = serializer.acquisition().map_err(ApiException::validation_error)?;
+        let valid = {
+            let data = request.data().await?;
+            let serializer = ResourceSerializer::new(self.name, &data);
+            serializer.acquisition().map_err(ApiException::validation_error)?
+        };
+        request.forget_body();
         let acquire = self
             .engine
             .acquire(valid.name, valid.locked_by, valid.ttl, valid.timeout);

@@ -79,6 +79,13 @@ impl Request {
         parsers::parse(&self.body, &mut self.decoded, &content_type).await
     }
 
+    /// Lets go of the body. Who waits for long after reading it should not hold
+    /// a megabyte meanwhile.
+    pub fn forget_body(&mut self) {
+        self.body = Bytes::new();
+        self.decoded = String::new();
+    }
+
     async fn read_body(&mut self) -> Result<Bytes, ApiException> {
         let announced = self.http.headers().get(CONTENT_LENGTH);
         let announced = announced.and_then(|length| length.to_str().ok()?.parse::<usize>().ok());
