@@ -47,8 +47,6 @@ pub struct Batcher<S> {
     /// Grants to be undone in the next batch: they reached nobody, or their
     /// commit may have failed.
     returns: Vec<(ResourceName, FencingToken)>,
-    /// Names whose line lost somebody; also due for a look.
-    left: HashSet<ResourceName>,
     /// What the store said when it last failed, until it works again.
     failing: Option<String>,
     /// Before this instant nothing is tried again that has failed.
@@ -106,7 +104,6 @@ impl<S: Store + 'static> Batcher<S> {
             lines: WaitingLines::default(),
             timers: ExpiryTimers::default(),
             returns: Vec::new(),
-            left: HashSet::new(),
             failing: None,
             retry_at: now,
             next_sweep: now + SWEEP_INTERVAL,
@@ -182,15 +179,17 @@ impl<S: Store + 'static> Batcher<S> {
     }
 
     fn take_departures(&mut self) {
+        // A line is looked through once, however many have left it.
+        let mut shortened = HashSet::new();
         for departure in self.shared.take_departures() {
             match departure.grant {
                 Some(token) => self.returns.push((departure.name, token)),
                 None => {
-                    self.left.insert(departure.name);
+                    shortened.insert(departure.name);
                 }
             }
         }
-        for name in self.left.drain() {
+        for name in shortened {
             self.lines.remove_departed(&name);
         }
     }

@@ -12,8 +12,8 @@ use tokio::sync::oneshot;
 
 use crate::lock::{FencingToken, LockedBy, Operation, Outcome, ResourceName, StillWaits, Ttl};
 
-/// Why a request could not be decided. None of these changed anything, except
-/// that [`Unavailable::Store`] leaves it open.
+/// Why a request has no outcome. None of these changed anything, but for
+/// [`Unavailable::Store`], which leaves it open, and [`Unavailable::Late`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Error)]
 pub enum Unavailable {
     /// More operations are queued than fit.
