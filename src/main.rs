@@ -4,6 +4,10 @@ use std::process::ExitCode;
 
 use central_locking_system::management::CommandLine;
 use clap::Parser;
+use tikv_jemallocator::Jemalloc;
+
+#[global_allocator]
+static ALLOCATOR: Jemalloc = Jemalloc;
 
 fn main() -> ExitCode {
     match CommandLine::parse().run() {

@@ -1,5 +1,6 @@
 //! The servers that are measured, each a process of its own.
 
+use std::ffi::OsString;
 use std::io::{BufRead, BufReader};
 use std::net::SocketAddr;
 use std::process::{Child, ChildStdout, Command, Stdio};
@@ -11,6 +12,8 @@ use tempfile::TempDir;
 pub enum Kind {
     /// `cls runserver`.
     Cls,
+    /// Another build of it, to compare with: the path in `BESIDE`.
+    Beside,
     /// actix answering the same bodies without looking at the request.
     Constants,
     /// actix, one transaction a request from an r2d2 pool on the same schema.
@@ -18,15 +21,28 @@ pub enum Kind {
 }
 
 impl Kind {
-    pub const ALL: [Self; 3] = [Self::Cls, Self::Constants, Self::PerRequest];
+    /// Those that are measured in this run.
+    pub fn chosen() -> Vec<Self> {
+        let mut chosen = vec![Self::Cls, Self::Constants, Self::PerRequest];
+        if other_build().is_some() {
+            chosen.push(Self::Beside);
+        }
+        chosen
+    }
 
     pub fn title(self) -> &'static str {
         match self {
             Self::Cls => "(a) cls, durable",
+            Self::Beside => "(d) cls, the other build",
             Self::Constants => "(b) actix, constants",
             Self::PerRequest => "(c) a transaction a request, r2d2",
         }
     }
+}
+
+/// Another build of `cls` that is to run in the same rounds.
+fn other_build() -> Option<OsString> {
+    std::env::var_os("BESIDE")
 }
 
 /// A directory on the disk of the working directory.
@@ -49,8 +65,9 @@ impl ServerProcess {
     pub fn start(kind: Kind) -> Self {
         let directory = fresh_directory();
         let mut command = match kind {
-            Kind::Cls => {
-                let mut command = Command::new(env!("CARGO_BIN_EXE_cls"));
+            Kind::Cls | Kind::Beside => {
+                let other = (kind == Kind::Beside).then(|| other_build().expect("it was chosen"));
+                let mut command = Command::new(other.unwrap_or_else(|| env!("CARGO_BIN_EXE_cls").into()));
                 command
                     .args(["runserver", "127.0.0.1:0"])
                     .current_dir(directory.path())
