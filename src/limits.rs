@@ -31,6 +31,18 @@ pub const HEAD_WAIT_MAX: Duration = Duration::from_secs(5);
 /// How long a connection may take to close down after its last answer.
 pub const DISCONNECT_WAIT_MAX: Duration = Duration::from_secs(2);
 
+/// Bytes that the system keeps of a connection in each direction (Linux takes
+/// it twice). Left alone it would go up to megabytes for who does not read.
+pub const SOCKET_BUFFER_BYTES: usize = 128 << 10;
+
+/// How long an answer may stay unread by a client whose buffers are full, or
+/// unacknowledged by its machine, until the connection is ended.
+pub const UNREAD_WAIT_MAX: Duration = Duration::from_secs(9);
+
+/// How often a silent client's machine is asked whether it is still there. One
+/// that does not answer is given up at the second time, with its place in line.
+pub const KEEPALIVE_PROBE_INTERVAL: Duration = Duration::from_secs(15);
+
 /// Fields of a form or a JSON object: Django's DATA_UPLOAD_MAX_NUMBER_FIELDS.
 pub const FIELDS_MAX: usize = 1000;
 
@@ -68,8 +80,16 @@ pub const DESCRIPTORS_RESERVED: usize = 64;
 /// How long an idle connection is kept for its next request.
 pub const KEEP_ALIVE: Duration = Duration::from_secs(60);
 
+/// Rows that are kept in memory so that they need not be read again: at some
+/// 300 bytes each, 5 MiB.
+pub const ROWS_CACHED_MAX: usize = 16_384;
+
 /// How long SQLite waits for another process that has the file locked.
 pub const BUSY_WAIT_MAX: Duration = Duration::from_secs(2);
+
+/// The same for the transactions after one for which it waited in vain, until
+/// one succeeds: a full queue is then answered within two seconds.
+pub const BUSY_AGAIN_WAIT_MAX: Duration = Duration::from_millis(50);
 
 /// Between two attempts to open a database again that has failed.
 pub const REOPEN_INTERVAL: Duration = Duration::from_millis(250);
@@ -77,6 +97,10 @@ pub const REOPEN_INTERVAL: Duration = Duration::from_millis(250);
 /// Between two sweeps for expired locks. A sweep only tidies the table: an
 /// expired lock is free before it.
 pub const SWEEP_INTERVAL: Duration = Duration::from_secs(1);
+
+/// A sweep that is so late is not put off any more by those who wait for a
+/// decision.
+pub const SWEEP_DELAY_MAX: Duration = Duration::from_secs(10);
 
 /// Rows that one sweep clears.
 pub const SWEEP_ROWS_MAX: usize = 256;
@@ -93,6 +117,10 @@ pub const PRUNE_AFTER_DAYS: u32 = 30;
 
 /// What a client that was refused for lack of room is asked to wait.
 pub const RETRY_AFTER: Duration = Duration::from_secs(1);
+
+/// How long the end of the server is put off while grants that reached nobody
+/// cannot be given back because the database fails.
+pub const LAST_RETURNS_WAIT_MAX: Duration = Duration::from_secs(1);
 
 /// From SIGTERM until requests that are still running are cut off.
 pub const SHUTDOWN_WAIT_MAX: Duration = Duration::from_secs(3);

@@ -93,13 +93,16 @@ impl DatabaseError {
     /// What the operating system said of `path`.
     pub(super) fn unusable(path: &Path, source: io::Error) -> Self {
         let cure = match source.kind() {
-            io::ErrorKind::NotFound => "create its directory, or correct DATABASE_URL",
+            io::ErrorKind::NotFound => "create that, or correct DATABASE_URL",
             io::ErrorKind::StorageFull => "make room on that disk",
             _ => "the server needs to read and write it and its directory",
         };
         Self::Unusable {
             path: path.to_owned(),
-            reason: source.kind().to_string(),
+            reason: match source.kind() {
+                io::ErrorKind::NotFound => "its directory does not exist".to_owned(),
+                kind => kind.to_string(),
+            },
             cure,
         }
     }
@@ -135,6 +138,8 @@ impl Database {
             let conn = SqliteConnection::establish(":memory:").map_err(refused)?;
             return Ok(Self { path, conn });
         }
+        // SQLite follows links, and looks for the log beside the file that it finds.
+        let path = path.canonicalize().map_err(|e| DatabaseError::unusable(&path, e))?;
         // Read-only: closing it again after a refusal must not write to a damaged file.
         let mut reader = SqliteConnection::establish(&uri(&path, "ro")).map_err(refused)?;
         examine(&path, &mut reader).map_err(|e| e.in_file(&path))?;
@@ -207,6 +212,7 @@ fn probe(path: &Path, if_missing: IfMissing) -> Result<bool, DatabaseError> {
     let opened = match options.open(path) {
         Err(e) if e.kind() == io::ErrorKind::NotFound => match if_missing {
             IfMissing::Create => options.create_new(true).open(path),
+            IfMissing::Refuse if !path.parent().is_some_and(Path::exists) => Err(e),
             IfMissing::Refuse => return Err(DatabaseError::Missing(path.to_owned())),
             IfMissing::Pretend => return Ok(false),
         },

@@ -48,7 +48,7 @@ pub enum MigrationError {
     #[error("the database has migration {0}, which this version of cls does not know; use the newer cls that made it")]
     Newer(String),
     /// The database refused.
-    #[error("migration {name}: {reason}")]
+    #[error("migration {name}: {reason}; nothing of it was done, put that right and run `cls migrate` again")]
     Failed {
         /// Which one.
         name: String,

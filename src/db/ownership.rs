@@ -5,7 +5,7 @@
 //! the lock with the process, however it ends.
 
 use std::ffi::OsString;
-use std::fs::{File, OpenOptions, TryLockError};
+use std::fs::{self, File, OpenOptions, TryLockError};
 use std::io::{self, Read, Seek, Write};
 use std::path::{Path, PathBuf};
 
@@ -20,7 +20,9 @@ pub struct Ownership {
 impl Ownership {
     /// Takes the lock for the database at `path`, or says who has it.
     pub fn take(path: &Path) -> Result<Self, DatabaseError> {
-        let side = side_file(path);
+        // By whatever name the file is called, there is one owner.
+        let real = fs::canonicalize(path).unwrap_or_else(|_| path.to_owned());
+        let side = side_file(&real);
         let failed = |source: io::Error| match source.kind() {
             // The directory is what is missing; the operator named the database.
             io::ErrorKind::NotFound => DatabaseError::unusable(path, source),

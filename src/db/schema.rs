@@ -2,7 +2,9 @@
 
 diesel::table! {
     /// One row for each resource that was ever acquired.
-    resources (name) {
+    resources (id) {
+        /// The row's number.
+        id -> BigInt,
         /// 1 to 100 characters.
         name -> Text,
         /// The holder's key; NULL is free.

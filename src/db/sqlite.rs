@@ -6,24 +6,25 @@
 //! the next transaction: SQLite may have rolled back already, and after a
 //! failed sync its cache claims to be clean when the disk is not.
 
-use std::fs;
-use std::os::unix::fs::MetadataExt;
-use std::path::{Path, PathBuf};
+mod open_file;
+mod row_cache;
+mod statements;
+
+use std::path::PathBuf;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use diesel::connection::SimpleConnection;
-use diesel::dsl::sql;
 use diesel::prelude::*;
-use diesel::query_builder::{AstPass, QueryFragment, QueryId};
-use diesel::sql_types::{BigInt, Nullable, Text};
-use diesel::sqlite::{Sqlite, SqliteConnection};
+use diesel::sqlite::SqliteConnection;
 
+use self::open_file::{Identity, LogRoom, OpenFile, require_own_and_whole};
+use self::row_cache::CachedRow;
+use self::statements::{InsertResource, SaveServerState, UpdateResource, select_resource};
 use crate::clock::{ProcessClock, Timestamp};
-use crate::db::database::{is_marked_as_own, uri};
-use crate::db::models::ResourceRow;
 use crate::db::schema::{resources, server_state};
 use crate::db::{Store, StoreError};
-use crate::limits::{BUSY_WAIT_MAX, REOPEN_INTERVAL};
+use crate::limits::REOPEN_INTERVAL;
 use crate::lock::{FencingCounter, FencingToken, Resource, ResourceName, Rows};
 
 /// What SQLite says for SQLITE_BUSY; diesel hands on no code.
@@ -43,36 +44,29 @@ pub struct SqliteStore {
     prune_after: String,
     conn: Option<OpenFile>,
     /// The file that was last served from.
-    inode: Inode,
+    served: Arc<Identity>,
     reopened: Instant,
-}
-
-/// Device and number: which file it is, whatever its name.
-type Inode = (u64, u64);
-
-/// An open connection and the file behind it.
-struct OpenFile {
-    conn: SqliteConnection,
-    inode: Inode,
-    clock_offset_us: i64,
+    /// Why there is no connection.
+    failure: String,
 }
 
 impl SqliteStore {
     /// Opens a migrated database.
     pub fn open(path: PathBuf) -> Result<Self, StoreError> {
-        let mut conn = OpenFile::open(&path)?;
+        let mut conn = OpenFile::open(&path, LogRoom::Make)?;
         let clock_us = server_state::table
             .select(server_state::clock_us)
             .get_result(&mut conn.conn)
             .map_err(failed)?;
         Ok(Self {
+            served: Arc::clone(&conn.identity),
             path,
             clock: ProcessClock::starting_no_earlier_than(Timestamp::from_us(clock_us)),
             tokens_floor: FencingToken::NONE,
             prune_after: String::new(),
-            inode: conn.inode,
             conn: Some(conn),
             reopened: Instant::now(),
+            failure: String::new(),
         })
     }
 
@@ -85,26 +79,30 @@ impl SqliteStore {
         let mut conn = match self.conn.take() {
             Some(conn) => conn,
             None if self.reopened.elapsed() < REOPEN_INTERVAL => {
-                return Err(StoreError::Failed("the database is being opened again".to_owned()));
+                return Err(StoreError::Failed(self.failure.clone()));
             }
             None => {
                 self.reopened = Instant::now();
-                if inode(&self.path).is_ok_and(|inode| inode != self.inode) {
+                if self.served.is_replaced_at(&self.path) {
                     require_own_and_whole(&self.path)?;
                 }
-                let conn = OpenFile::open(&self.path)?;
-                self.inode = conn.inode;
+                let conn = OpenFile::open(&self.path, LogRoom::Leave)?;
+                self.served = Arc::clone(&conn.identity);
                 conn
             }
         };
         let result = work(self, &mut conn).and_then(|done| {
             // A file that was deleted or replaced goes on taking commits that nobody will find again.
-            conn.require_file(&self.path)?;
+            conn.require_files(&self.path)?;
             Ok(done)
         });
         match result {
             Ok(_) | Err(StoreError::Busy) => self.conn = Some(conn),
-            Err(StoreError::Failed(_)) => self.reopened = Instant::now(),
+            Err(StoreError::Failed(ref cause) | StoreError::Unknown(ref cause)) => {
+                self.reopened = Instant::now();
+                self.failure.clone_from(cause);
+                self.conn = conn.must_stay_open.then_some(conn);
+            }
         }
         result
     }
@@ -116,17 +114,25 @@ impl Store for SqliteStore {
         names: &[ResourceName],
         decide: &mut dyn FnMut(Timestamp, &mut Rows),
     ) -> Result<(), StoreError> {
-        self.with_connection(|store, conn| {
-            let conn = &mut conn.conn;
-            conn.batch_execute("BEGIN IMMEDIATE").map_err(begin_failed)?;
-            let mut rows = load(conn, names, store.tokens_floor)?;
+        self.with_connection(|store, file| {
+            file.begin()?;
+            file.forget_rows_if_others_wrote()?;
+            let (mut rows, ids) = load(file, names, store.tokens_floor)?;
             let now = store.clock.now();
             decide(now, &mut rows);
             if let Some(tokens) = rows.tokens_taken() {
                 store.tokens_floor = tokens.highest();
             }
-            save(conn, now, &rows)?;
-            conn.batch_execute("COMMIT").map_err(failed)
+            save(&mut file.conn, now, &rows, &ids)?;
+            let commit = file.conn.batch_execute("COMMIT");
+            commit.map_err(|e| StoreError::Unknown(e.to_string()))?;
+            for (resource, id) in rows.into_resources().zip(ids) {
+                // A new row's number is learned when it is read for the first time.
+                if let Some(id) = id {
+                    file.rows.put(CachedRow { id, resource });
+                }
+            }
+            Ok(())
         })
     }
 
@@ -170,7 +176,9 @@ impl Store for SqliteStore {
                 .filter(resources::name.gt(from).and(resources::name.le(to)))
                 .filter(resources::locked_by.is_null())
                 .filter(resources::released_at_us.lt(deadline_us));
-            diesel::delete(doomed).execute(&mut conn.conn).map_err(begin_failed)
+            let pruned = diesel::delete(doomed).execute(&mut conn.conn).map_err(begin_failed)?;
+            conn.rows.clear();
+            Ok(pruned)
         })
     }
 
@@ -187,80 +195,6 @@ impl Store for SqliteStore {
             Ok(())
         })
     }
-}
-
-impl OpenFile {
-    fn open(path: &Path) -> Result<Self, StoreError> {
-        let failed_to =
-            |what: &str, e: &dyn std::fmt::Display| StoreError::Failed(format!("{what} {}: {e}", path.display()));
-        let inode = inode(path).map_err(|e| failed_to("cannot find", &e))?;
-        let mut conn = SqliteConnection::establish(&uri(path, "rw")).map_err(|e| failed_to("cannot open", &e))?;
-        conn.batch_execute(&format!(
-            "PRAGMA busy_timeout = {};
-             PRAGMA journal_mode = WAL;
-             PRAGMA synchronous = FULL;
-             PRAGMA wal_autocheckpoint = 4000;
-             PRAGMA cache_size = -16384;",
-            BUSY_WAIT_MAX.as_millis()
-        ))
-        .map_err(begin_failed)?;
-        let journal_mode: String = sql::<Text>("SELECT journal_mode FROM pragma_journal_mode")
-            .get_result(&mut conn)
-            .map_err(failed)?;
-        let synchronous: i64 = sql::<BigInt>("SELECT synchronous FROM pragma_synchronous")
-            .get_result(&mut conn)
-            .map_err(failed)?;
-        if journal_mode != "wal" || synchronous != 2 {
-            let durability = format!("journal_mode={journal_mode} synchronous={synchronous}, not wal and 2");
-            return Err(failed_to("not durable enough to serve:", &durability));
-        }
-        let clock_offset_us = server_state::table
-            .select(server_state::clock_offset_us)
-            .get_result(&mut conn)
-            .map_err(failed)?;
-        Ok(Self {
-            conn,
-            inode,
-            clock_offset_us,
-        })
-    }
-
-    fn require_file(&self, path: &Path) -> Result<(), StoreError> {
-        match inode(path) {
-            Ok(inode) if inode == self.inode => Ok(()),
-            Ok(_) => Err(StoreError::Failed(format!(
-                "{} was replaced by another file",
-                path.display()
-            ))),
-            Err(e) => Err(StoreError::Failed(format!("{} is gone: {e}", path.display()))),
-        }
-    }
-}
-
-/// Refuses a file that was put in place of the one served from, unless it can
-/// be opened without harm: SQLite would write to another program's database,
-/// and would take the log that the old file left behind for the new one's.
-fn require_own_and_whole(path: &Path) -> Result<(), StoreError> {
-    let refuse = |reason: &str| {
-        Err(StoreError::Failed(format!(
-            "{} was replaced by {reason}",
-            path.display()
-        )))
-    };
-    let mut log = path.as_os_str().to_owned();
-    log.push("-wal");
-    if fs::metadata(log).is_ok_and(|metadata| metadata.len() > 0) {
-        return refuse("another file and the -wal file of the old one is still there; stop the server and remove it");
-    }
-    match is_marked_as_own(path) {
-        Ok(true) => Ok(()),
-        Ok(false) => refuse("a file of another kind"),
-        Err(e) => refuse(&format!("another file that cannot be read: {e}")),
-    }
-}
-
-fn inode(path: &Path) -> std::io::Result<Inode> {
-    fs::metadata(path).map(|metadata| (metadata.dev(), metadata.ino()))
 }
 
 fn failed(error: diesel::result::Error) -> StoreError {
@@ -280,37 +214,53 @@ fn known_name(name: &str) -> Result<ResourceName, StoreError> {
         .ok_or_else(|| StoreError::Failed(format!("table resources holds the impossible name {name:?}")))
 }
 
-fn load(conn: &mut SqliteConnection, names: &[ResourceName], tokens_floor: FencingToken) -> Result<Rows, StoreError> {
+/// The rows of `names` in their order, and the numbers of those that exist.
+fn load(
+    file: &mut OpenFile,
+    names: &[ResourceName],
+    tokens_floor: FencingToken,
+) -> Result<(Rows, Vec<Option<i64>>), StoreError> {
     let highest: i64 = server_state::table
         .select(server_state::fencing_token)
-        .get_result(conn)
+        .get_result(&mut file.conn)
         .map_err(failed)?;
     let tokens = FencingCounter::continuing_after(FencingToken::new(highest).max(tokens_floor));
-    let mut loaded = Vec::with_capacity(names.len());
+    let mut resources = Vec::with_capacity(names.len());
+    let mut ids = Vec::with_capacity(names.len());
     for name in names {
-        loaded.push(load_resource(conn, name)?);
+        let cached = file.rows.take(name);
+        let (id, resource) = match cached {
+            Some(CachedRow { id, resource }) => (Some(id), resource),
+            None => read(&mut file.conn, name)?,
+        };
+        resources.push(resource);
+        ids.push(id);
     }
-    Ok(Rows::loaded(loaded, tokens))
+    Ok((Rows::loaded(resources, tokens), ids))
 }
 
-fn load_resource(conn: &mut SqliteConnection, name: &ResourceName) -> Result<Resource, StoreError> {
-    let row = resources::table
-        .find(name.as_str())
-        .select(ResourceRow::as_select())
-        .get_result(conn)
-        .optional()
-        .map_err(failed)?;
-    match row {
-        None => Ok(Resource::unseen(name.clone())),
-        Some(row) => row.into_resource(name.clone()).map_err(|column| {
-            StoreError::Failed(format!("row {name:?} of table resources has an impossible {column}"))
-        }),
+fn read(conn: &mut SqliteConnection, name: &ResourceName) -> Result<(Option<i64>, Resource), StoreError> {
+    match select_resource(conn, name).map_err(failed)? {
+        None => Ok((None, Resource::unseen(name.clone()))),
+        Some((id, row)) => match row.into_resource(name.clone()) {
+            Ok(resource) => Ok((Some(id), resource)),
+            Err(column) => Err(StoreError::Failed(format!(
+                "row {name:?} of table resources has an impossible {column}"
+            ))),
+        },
     }
 }
 
-fn save(conn: &mut SqliteConnection, now: Timestamp, rows: &Rows) -> Result<(), StoreError> {
-    for resource in rows.changed() {
-        SaveResource::from(resource).execute(conn).map_err(failed)?;
+fn save(conn: &mut SqliteConnection, now: Timestamp, rows: &Rows, ids: &[Option<i64>]) -> Result<(), StoreError> {
+    for (row, resource) in rows.changed() {
+        let saved = match ids[row] {
+            Some(id) => UpdateResource::of(id, resource).execute(conn),
+            None => InsertResource::of(resource).execute(conn),
+        };
+        if saved.map_err(failed)? != 1 {
+            let name = &resource.name;
+            return Err(StoreError::Failed(format!("row {name:?} of table resources is gone")));
+        }
     }
     if let Some(tokens) = rows.tokens_taken() {
         let save = SaveServerState {
@@ -321,93 +271,3 @@ fn save(conn: &mut SqliteConnection, now: Timestamp, rows: &Rows) -> Result<(), 
     }
     Ok(())
 }
-
-/// Writes one row, new or not. By hand, because diesel prepares its own
-/// upserts anew each time.
-struct SaveResource<'a> {
-    name: &'a str,
-    locked_by: Option<&'a str>,
-    ttl: Option<i64>,
-    acquired_at_us: Option<i64>,
-    expires_at_us: Option<i64>,
-    released_at_us: Option<i64>,
-    fencing_token: i64,
-}
-
-impl<'a> From<&'a Resource> for SaveResource<'a> {
-    fn from(resource: &'a Resource) -> Self {
-        let lock = resource.lock.as_ref();
-        Self {
-            name: resource.name.as_str(),
-            locked_by: lock.map(|lock| lock.locked_by.reveal()),
-            ttl: lock.and_then(|lock| lock.ttl).map(|ttl| ttl.as_seconds().into()),
-            acquired_at_us: lock.map(|lock| lock.acquired_at.as_us()),
-            expires_at_us: lock.and_then(|lock| lock.expires_at).map(Timestamp::as_us),
-            released_at_us: resource.released_at.map(Timestamp::as_us),
-            fencing_token: resource.fencing_token.as_i64(),
-        }
-    }
-}
-
-impl QueryId for SaveResource<'_> {
-    type QueryId = SaveResource<'static>;
-    const HAS_STATIC_QUERY_ID: bool = true;
-}
-
-impl QueryFragment<Sqlite> for SaveResource<'_> {
-    fn walk_ast<'b>(&'b self, mut out: AstPass<'_, 'b, Sqlite>) -> QueryResult<()> {
-        out.push_sql(
-            "INSERT INTO resources (name, locked_by, ttl, acquired_at_us, expires_at_us, released_at_us, fencing_token)\n\
-             VALUES (",
-        );
-        out.push_bind_param::<Text, _>(self.name)?;
-        out.push_sql(", ");
-        out.push_bind_param::<Nullable<Text>, _>(&self.locked_by)?;
-        for number in [
-            &self.ttl,
-            &self.acquired_at_us,
-            &self.expires_at_us,
-            &self.released_at_us,
-        ] {
-            out.push_sql(", ");
-            out.push_bind_param::<Nullable<BigInt>, _>(number)?;
-        }
-        out.push_sql(", ");
-        out.push_bind_param::<BigInt, _>(&self.fencing_token)?;
-        out.push_sql(
-            ")\n\
-             ON CONFLICT (name) DO UPDATE\n\
-             SET locked_by = excluded.locked_by,\n    \
-                 ttl = excluded.ttl,\n    \
-                 acquired_at_us = excluded.acquired_at_us,\n    \
-                 expires_at_us = excluded.expires_at_us,\n    \
-                 released_at_us = excluded.released_at_us,\n    \
-                 fencing_token = excluded.fencing_token",
-        );
-        Ok(())
-    }
-}
-
-impl RunQueryDsl<SqliteConnection> for SaveResource<'_> {}
-
-/// Writes the counter and the clock. By hand for the same reason.
-struct SaveServerState {
-    fencing_token: i64,
-    clock_us: i64,
-}
-
-impl QueryId for SaveServerState {
-    type QueryId = Self;
-    const HAS_STATIC_QUERY_ID: bool = true;
-}
-
-impl QueryFragment<Sqlite> for SaveServerState {
-    fn walk_ast<'b>(&'b self, mut out: AstPass<'_, 'b, Sqlite>) -> QueryResult<()> {
-        out.push_sql("UPDATE server_state\n   SET fencing_token = ");
-        out.push_bind_param::<BigInt, _>(&self.fencing_token)?;
-        out.push_sql(", clock_us = ");
-        out.push_bind_param::<BigInt, _>(&self.clock_us)
-    }
-}
-
-impl RunQueryDsl<SqliteConnection> for SaveServerState {}

@@ -15,8 +15,8 @@ pub trait Store: Send {
     /// commits, and returns only when the commit is on disk. If nothing
     /// changed nothing is written.
     ///
-    /// `Err` means that the transaction took no effect as far as is known: it
-    /// may turn out to be committed if the commit itself failed.
+    /// `Err` means that the transaction took no effect, but for
+    /// [`StoreError::Unknown`].
     fn transaction(
         &mut self,
         names: &[ResourceName],
@@ -46,4 +46,7 @@ pub enum StoreError {
     /// It failed, and is being opened again.
     #[error("{0}")]
     Failed(String),
+    /// It failed at COMMIT: what was decided may be on disk or not.
+    #[error("{0}")]
+    Unknown(String),
 }

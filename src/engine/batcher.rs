@@ -5,36 +5,27 @@
 //! commit is the next batch, so an operation that comes alone waits for no
 //! other.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::HashSet;
+use std::process;
 use std::sync::Arc;
 use std::sync::mpsc::{Receiver, RecvTimeoutError, sync_channel};
-use std::thread::{Builder, JoinHandle};
+use std::thread::{self, Builder, JoinHandle};
 use std::time::Instant;
 
 use crate::clock::Timestamp;
 use crate::db::{Store, StoreError};
 use crate::engine::expiry::ExpiryTimers;
 use crate::engine::handle::{Engine, Message, Parked, Reply, ReplySender, Shared, Submission, Unavailable};
+use crate::engine::policy::Policy;
+use crate::engine::tasks::{Decided, Decisions, RowIndex, Task};
 use crate::limits::{
-    BATCH_OPERATIONS_MAX, PRUNE_INTERVAL, PRUNE_ROWS_MAX, REOPEN_INTERVAL, SWEEP_INTERVAL, SWEEP_ROWS_MAX,
+    BATCH_OPERATIONS_MAX, LAST_RETURNS_WAIT_MAX, PRUNE_INTERVAL, PRUNE_ROWS_MAX, REOPEN_INTERVAL, SWEEP_DELAY_MAX,
+    SWEEP_INTERVAL, SWEEP_ROWS_MAX,
 };
-use crate::lock::{Batch, FencingToken, Grant, HandOver, Operation, Outcome, ResourceName, Waiter, WaitingLines};
+use crate::lock::{FencingToken, Grant, HandOver, Operation, Outcome, ResourceName, WaitingLines};
 
 /// Entries beyond twice what is needed at which the timers are compacted.
 const STALE_TIMERS_MAX: usize = 1024;
-
-/// What an operator may set.
-#[derive(Clone, Copy, Debug)]
-pub struct Policy {
-    /// Operations that may be queued.
-    pub operations_queued_max: usize,
-    /// Requests that may wait in all.
-    pub waiters_max: usize,
-    /// Requests that may wait for one resource.
-    pub waiters_per_resource_max: usize,
-    /// Days after which an unused row is deleted; 0 is never.
-    pub prune_after_days: u32,
-}
 
 /// The state of the batcher thread. Nobody else touches any of it.
 pub struct Batcher<S> {
@@ -47,8 +38,8 @@ pub struct Batcher<S> {
     /// Grants to be undone in the next batch: they reached nobody, or their
     /// commit may have failed.
     returns: Vec<(ResourceName, FencingToken)>,
-    /// What the store said when it last failed, until it works again.
-    failing: Option<String>,
+    /// Whether the store failed when it was last used.
+    is_failing: bool,
     /// Before this instant nothing is tried again that has failed.
     retry_at: Instant,
     next_sweep: Instant,
@@ -56,36 +47,18 @@ pub struct Batcher<S> {
     stopping: bool,
 }
 
-/// One operation of a batch, and whom to tell.
-struct Task {
-    row: usize,
-    operation: Operation,
-    asker: Option<Asker>,
-}
+/// Ends the process if the thread panics that alone can decide: a server that
+/// only refuses is worse than one that is started again, and what was answered
+/// is on disk.
+struct AbortOnPanic;
 
-struct Asker {
-    wait_until: Option<Instant>,
-    reply: ReplySender,
-}
-
-/// Where the names of a batch stand among its rows.
-#[derive(Default)]
-struct RowIndex {
-    names: Vec<ResourceName>,
-    rows: HashMap<ResourceName, usize>,
-}
-
-/// What was decided, to be told once it is on disk.
-struct Decisions {
-    now: Timestamp,
-    /// The same instant by the clock of this process. The commit comes after
-    /// it and may take long; leases run from here all the same.
-    decided: Instant,
-    replies: Vec<(ResourceName, ReplySender, Result<Outcome, Unavailable>)>,
-    handed_over: Vec<HandOver<Parked>>,
-    passed_over: Vec<Waiter<Parked>>,
-    /// For each row, when its lock ends.
-    expiries: Vec<Option<Timestamp>>,
+impl Drop for AbortOnPanic {
+    fn drop(&mut self) {
+        if thread::panicking() {
+            log::error!("the batcher thread panicked; please report it");
+            process::abort();
+        }
+    }
 }
 
 impl<S: Store + 'static> Batcher<S> {
@@ -104,13 +77,16 @@ impl<S: Store + 'static> Batcher<S> {
             lines: WaitingLines::default(),
             timers: ExpiryTimers::default(),
             returns: Vec::new(),
-            failing: None,
+            is_failing: false,
             retry_at: now,
             next_sweep: now + SWEEP_INTERVAL,
             next_prune: now + PRUNE_INTERVAL,
             stopping: false,
         };
-        let thread = Builder::new().name("batcher".to_owned()).spawn(move || batcher.run())?;
+        let thread = Builder::new().name("batcher".to_owned()).spawn(move || {
+            let _guard = AbortOnPanic;
+            batcher.run();
+        })?;
         Ok((engine, thread))
     }
 
@@ -125,16 +101,18 @@ impl<S: Store + 'static> Batcher<S> {
             }
             let idle = submissions.is_empty();
             self.run_batch(submissions);
-            if idle {
-                self.tidy();
-            }
+            self.tidy(idle);
         }
         // Nothing stays granted to nobody over the restart.
         for waiter in self.lines.take_all() {
             answer(waiter.ticket.reply, Err(Unavailable::Stopping));
         }
         self.take_departures();
-        while !self.returns.is_empty() && self.failing.is_none() {
+        let give_up_at = Instant::now() + LAST_RETURNS_WAIT_MAX;
+        while !self.returns.is_empty() && Instant::now() < give_up_at {
+            if self.is_failing {
+                thread::sleep(self.retry_at.saturating_duration_since(Instant::now()));
+            }
             self.run_batch(Vec::new());
             self.take_departures();
         }
@@ -145,7 +123,7 @@ impl<S: Store + 'static> Batcher<S> {
         let mut submissions = Vec::new();
         // Those who were just answered have more to ask: where all processors are busy they come first, and the next
         // commit is shared by more. Where one is idle this returns at once.
-        std::thread::yield_now();
+        thread::yield_now();
         let mut message = self.wait();
         while let Some(received) = message {
             match received {
@@ -162,7 +140,7 @@ impl<S: Store + 'static> Batcher<S> {
     }
 
     fn wait(&mut self) -> Option<Message> {
-        if !self.returns.is_empty() && self.failing.is_none() {
+        if !self.returns.is_empty() && !self.is_failing {
             return self.queue.try_recv().ok();
         }
         let due = self.next_sweep.min(self.timers.next().unwrap_or(self.next_sweep));
@@ -212,19 +190,18 @@ impl<S: Store + 'static> Batcher<S> {
         {
             tasks.push(Task::internal(index.row(name), Operation::Expire));
         }
+        // Each grant that fails at COMMIT is one to be undone; first those.
+        let overburdened = self.is_failing && self.returns.len() >= BATCH_OPERATIONS_MAX;
         for submission in submissions {
+            if overburdened {
+                answer(submission.reply, Err(Unavailable::Store));
+                continue;
+            }
             // Nobody would learn of the grant.
             if matches!(submission.operation, Operation::Acquire { .. }) && submission.reply.is_closed() {
                 continue;
             }
-            tasks.push(Task {
-                row: index.row(submission.name),
-                operation: submission.operation,
-                asker: Some(Asker {
-                    wait_until: submission.wait_until,
-                    reply: submission.reply,
-                }),
-            });
+            tasks.push(Task::asked(&mut index, submission));
         }
         if !tasks.is_empty() && !self.commit(index.names, tasks) {
             self.returns.extend(returned);
@@ -245,22 +222,7 @@ impl<S: Store + 'static> Batcher<S> {
             let Some(tasks) = tasks.take() else {
                 return;
             };
-            let decided = Instant::now();
-            let mut batch = Batch::new(now, rows, lines);
-            let mut replies = Vec::with_capacity(tasks.len());
-            for task in tasks {
-                decide_task(&mut batch, policy, task, &names, &mut replies);
-            }
-            let (handed_over, passed_over) = (batch.handed_over, batch.passed_over);
-            let expiry = |row| rows.resource(row).lock.as_ref().and_then(|lock| lock.expires_at);
-            decisions = Some(Decisions {
-                now,
-                decided,
-                replies,
-                handed_over,
-                passed_over,
-                expiries: (0..names.len()).map(expiry).collect(),
-            });
+            decisions = Some(Decisions::make(now, rows, lines, policy, tasks));
         });
         match (result, decisions) {
             (Ok(()), Some(decisions)) => {
@@ -273,7 +235,8 @@ impl<S: Store + 'static> Batcher<S> {
                     .err()
                     .unwrap_or(StoreError::Failed("nothing was decided".to_owned()));
                 self.note_failure(&error, operations);
-                self.undo(names, joined_from, tasks, decisions);
+                let is_unknown = matches!(error, StoreError::Unknown(_));
+                self.undo(names, joined_from, tasks, decisions, is_unknown);
                 false
             }
         }
@@ -284,14 +247,14 @@ impl<S: Store + 'static> Batcher<S> {
         let Decisions { now, decided, .. } = decisions;
         // Beyond what the clock can express is never.
         let instant = |at: Timestamp| decided.checked_add(at.since(now));
-        for (name, reply, result) in decisions.replies {
+        for Decided { row, reply, result } in decisions.replies {
             match result {
-                Ok(outcome) => self.send(name, reply, outcome, instant),
+                Ok(outcome) => self.send(&names[row], reply, outcome, instant),
                 Err(unavailable) => answer(reply, Err(unavailable)),
             }
         }
         for HandOver { name, waiter, grant } in decisions.handed_over {
-            self.send(name, waiter.ticket.reply, Outcome::Acquired(grant), instant);
+            self.send(&name, waiter.ticket.reply, Outcome::Acquired(grant), instant);
         }
         // Their own timers answer those whose time is over; the others have left.
         drop(decisions.passed_over);
@@ -302,6 +265,10 @@ impl<S: Store + 'static> Batcher<S> {
                 self.timers.arm(expires, name.clone());
             }
         }
+        self.compact_timers();
+    }
+
+    fn compact_timers(&mut self) {
         if self.timers.len() > 2 * self.lines.waiting() + STALE_TIMERS_MAX {
             let lines = &self.lines;
             self.timers.compact(|name| lines.waiting_for(name) > 0);
@@ -310,7 +277,7 @@ impl<S: Store + 'static> Batcher<S> {
 
     fn send(
         &mut self,
-        name: ResourceName,
+        name: &ResourceName,
         reply: ReplySender,
         outcome: Outcome,
         instant: impl Fn(Timestamp) -> Option<Instant>,
@@ -325,33 +292,36 @@ impl<S: Store + 'static> Batcher<S> {
         };
         let undelivered = reply.send(Ok(Reply { outcome, lapses })).is_err();
         if let (true, Some(token)) = (undelivered, granted) {
-            self.returns.push((name, token));
+            self.returns.push((name.clone(), token));
         }
     }
 
-    /// Takes back what was decided: the commit did not succeed. Those who
-    /// waited before keep their places; those who asked now are told.
+    /// Takes back what was decided: the commit did not succeed, or it
+    /// `is_unknown` whether it did. Those who waited before keep their places;
+    /// those who asked now are told.
     fn undo(
         &mut self,
         names: Vec<ResourceName>,
         joined_from: u64,
         undecided: Option<Vec<Task>>,
         decisions: Option<Decisions>,
+        is_unknown: bool,
     ) {
-        let askers = undecided.into_iter().flatten().filter_map(|task| task.asker);
-        for asker in askers {
-            answer(asker.reply, Err(Unavailable::Store));
+        for reply in undecided.into_iter().flatten().filter_map(Task::into_reply) {
+            answer(reply, Err(Unavailable::Store));
         }
         if let Some(decisions) = decisions {
-            for (name, reply, result) in decisions.replies {
-                // It may have been committed after all; then nobody knows of it.
-                if let Ok(Outcome::Acquired(grant)) = &result {
-                    self.returns.push((name, grant.fencing_token));
+            for Decided { row, reply, result } in decisions.replies {
+                // If it was committed after all, nobody knows of it.
+                if is_unknown && let Ok(Outcome::Acquired(grant)) = &result {
+                    self.returns.push((names[row].clone(), grant.fencing_token));
                 }
                 answer(reply, Err(Unavailable::Store));
             }
             for HandOver { name, waiter, grant } in decisions.handed_over.into_iter().rev() {
-                self.returns.push((name.clone(), grant.fencing_token));
+                if is_unknown {
+                    self.returns.push((name.clone(), grant.fencing_token));
+                }
                 self.lines.put_back(&name, waiter);
             }
         }
@@ -365,12 +335,18 @@ impl<S: Store + 'static> Batcher<S> {
                 self.timers.arm(retry, name);
             }
         }
+        self.compact_timers();
     }
 
-    /// What can wait until nobody else does.
-    fn tidy(&mut self) {
+    /// What can wait until nobody else does, though not for ever.
+    fn tidy(&mut self, idle: bool) {
         let now = Instant::now();
-        if now < self.next_sweep {
+        let from = if idle {
+            self.next_sweep
+        } else {
+            self.next_sweep + SWEEP_DELAY_MAX
+        };
+        if now < from {
             return;
         }
         self.next_sweep = now + SWEEP_INTERVAL;
@@ -399,89 +375,25 @@ impl<S: Store + 'static> Batcher<S> {
     }
 
     fn note_success(&mut self) {
-        if self.failing.take().is_some() {
+        if self.is_failing {
+            self.is_failing = false;
             log::warn!("the database works again");
         }
     }
 
+    /// Logs the first cause; what is said while the database is being opened
+    /// again mostly follows from it.
     fn note_failure(&mut self, error: &StoreError, operations: usize) {
-        let cause = error.to_string();
-        if self.failing.is_none() {
-            log::error!("commit of {operations} operations failed: {cause}");
+        if self.is_failing {
+            log::debug!("commit of {operations} operations failed again: {error}");
+        } else {
+            log::error!("commit of {operations} operations failed: {error}");
         }
-        self.failing.get_or_insert(cause);
-    }
-}
-
-fn decide_task(
-    batch: &mut Batch<'_, Parked>,
-    policy: &Policy,
-    task: Task,
-    names: &[ResourceName],
-    replies: &mut Vec<(ResourceName, ReplySender, Result<Outcome, Unavailable>)>,
-) {
-    let outcome = batch.apply(task.row, &task.operation);
-    let Some(asker) = task.asker else {
-        return;
-    };
-    let result = match (outcome, asker.wait_until) {
-        (Outcome::Locked, Some(wait_until)) => match room_in_line(batch, policy, task.row) {
-            Ok(()) => {
-                let parked = Parked {
-                    wait_until,
-                    reply: asker.reply,
-                };
-                batch.join(task.row, task.operation, parked);
-                return;
-            }
-            Err(full) => Err(full),
-        },
-        (outcome, _) => Ok(outcome),
-    };
-    replies.push((names[task.row].clone(), asker.reply, result));
-}
-
-/// Whether one more may wait. Those who have left do not count.
-fn room_in_line(batch: &mut Batch<'_, Parked>, policy: &Policy, row: usize) -> Result<(), Unavailable> {
-    let (in_line, _) = batch.waiting(row);
-    if in_line >= policy.waiters_per_resource_max {
-        batch.remove_departed(row);
-    }
-    let (in_line, in_all) = batch.waiting(row);
-    if in_line >= policy.waiters_per_resource_max {
-        Err(Unavailable::Line)
-    } else if in_all >= policy.waiters_max {
-        Err(Unavailable::Waiters)
-    } else {
-        Ok(())
+        self.is_failing = true;
     }
 }
 
 fn answer(reply: ReplySender, result: Result<Reply, Unavailable>) {
     // Whoever has left needs no answer.
     let _ = reply.send(result);
-}
-
-impl Task {
-    fn internal(row: usize, operation: Operation) -> Self {
-        Self {
-            row,
-            operation,
-            asker: None,
-        }
-    }
-}
-
-impl RowIndex {
-    fn row(&mut self, name: ResourceName) -> usize {
-        match self.rows.get(&name) {
-            Some(row) => *row,
-            None => {
-                let row = self.names.len();
-                self.names.push(name.clone());
-                self.rows.insert(name, row);
-                row
-            }
-        }
-    }
 }

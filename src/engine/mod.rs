@@ -30,6 +30,9 @@
 mod batcher;
 mod expiry;
 mod handle;
+mod policy;
+mod tasks;
 
-pub use batcher::{Batcher, Policy};
+pub use batcher::Batcher;
 pub use handle::{Answer, Engine, Unavailable};
+pub use policy::Policy;

@@ -33,10 +33,20 @@ impl Rows {
         &self.resources[row]
     }
 
-    /// What has to be saved.
-    pub fn changed(&self) -> impl Iterator<Item = &Resource> {
-        let pairs = self.resources.iter().zip(&self.changed);
-        pairs.filter(|(_, changed)| **changed).map(|(resource, _)| resource)
+    /// All resources, in the order in which they were loaded.
+    pub fn resources(&self) -> impl Iterator<Item = &Resource> {
+        self.resources.iter()
+    }
+
+    /// What has to be saved, each with its index.
+    pub fn changed(&self) -> impl Iterator<Item = (usize, &Resource)> {
+        let rows = self.resources.iter().enumerate();
+        rows.filter(|(row, _)| self.changed[*row])
+    }
+
+    /// The resources as they are after the decisions.
+    pub fn into_resources(self) -> impl Iterator<Item = Resource> {
+        self.resources.into_iter()
     }
 
     /// The counter, if a token was taken from it.
@@ -105,12 +115,6 @@ impl<'a, W: StillWaits> Batch<'a, W> {
             self.lines.waiting_for(&self.rows.resources[row].name),
             self.lines.waiting(),
         )
-    }
-
-    /// Removes those from the line for the resource at index `row` who do not
-    /// wait any more.
-    pub fn remove_departed(&mut self, row: usize) {
-        self.lines.remove_departed(&self.rows.resources[row].name);
     }
 
     fn hand_over_if_free(&mut self, row: usize) {

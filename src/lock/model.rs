@@ -223,7 +223,7 @@ impl World {
 
     /// As the store does it.
     fn save(&mut self, rows: &Rows, changed: [bool; NAMES], fate: Fate) {
-        let to_save: Vec<_> = rows.changed().cloned().collect();
+        let to_save: Vec<_> = rows.changed().map(|(_, resource)| resource.clone()).collect();
         for (name, changed) in changed.into_iter().enumerate() {
             let row = rows.resource(name);
             assert_eq!(

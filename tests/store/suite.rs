@@ -231,3 +231,34 @@ pub(super) fn pruning_goes_round_in_small_steps<B: Backend>() {
     assert_eq!(next_round, 2);
     assert_eq!(backend.sql("SELECT count(*) FROM resources"), ["0"]);
 }
+
+pub(super) fn what_another_connection_changed_is_seen_by_the_next_transaction<B: Backend>() {
+    let backend = B::new();
+    let mut store = backend.open();
+    let first = grant(&mut store, "r");
+    assert_eq!(run(&mut store, &[("r", acquire("x", None))]), [Outcome::Locked]);
+
+    backend.sql("UPDATE resources SET locked_by = 'other' WHERE name = 'r'");
+    assert_eq!(run(&mut store, &[("r", release("k"))]), [Outcome::InvalidUnlock]);
+    assert_eq!(run(&mut store, &[("r", release("other"))]), [Outcome::Released]);
+    backend.sql("DELETE FROM resources");
+    assert_eq!(run(&mut store, &[("r", release("other"))]), [Outcome::NotAcquired]);
+
+    assert!(grant(&mut store, "r") > first);
+    assert_eq!(backend.sql("SELECT name, locked_by FROM resources"), ["r|k"]);
+}
+
+pub(super) fn a_row_that_was_pruned_is_made_again<B: Backend>() {
+    let backend = B::new();
+    let mut store = backend.open();
+    let first = grant(&mut store, "r");
+    run(&mut store, &[("r", release("k"))]);
+    backend.sql("UPDATE resources SET released_at_us = 1");
+    // So that the store has it in hand.
+    load(&mut store, &["r"]);
+
+    assert_eq!(store.prune(10, 1), Ok(1));
+
+    assert!(grant(&mut store, "r") > first);
+    assert_eq!(backend.sql("SELECT count(*) FROM resources"), ["1"]);
+}

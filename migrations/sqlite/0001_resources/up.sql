@@ -8,15 +8,16 @@ PRAGMA application_id = 1129075574;
 -- Times are microseconds since 1970-01-01 UTC. The checks are for people who
 -- write to the table: the server cannot serve from a row that breaks them.
 CREATE TABLE resources (
-    name           TEXT    NOT NULL PRIMARY KEY CHECK (length(name) BETWEEN 1 AND 100),
-    locked_by      TEXT    CHECK (length(locked_by) BETWEEN 1 AND 100),
+    id             INTEGER NOT NULL PRIMARY KEY,
+    name           TEXT    NOT NULL UNIQUE CHECK (length(name) BETWEEN 1 AND 100 AND instr(name, char(0)) = 0),
+    locked_by      TEXT    CHECK (length(locked_by) BETWEEN 1 AND 100 AND instr(locked_by, char(0)) = 0),
     ttl            INTEGER CHECK (ttl BETWEEN 1 AND 2147483647),
     acquired_at_us INTEGER,
     expires_at_us  INTEGER,
     released_at_us INTEGER,
     fencing_token  INTEGER NOT NULL,
     CHECK ((locked_by IS NULL) = (acquired_at_us IS NULL))
-) STRICT, WITHOUT ROWID;
+) STRICT;
 
 -- Finds what has expired without looking at what has not.
 CREATE INDEX resources_expires_at

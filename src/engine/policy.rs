@@ -1,0 +1,14 @@
+//! What an operator may set of the way in which the engine decides.
+
+/// What an operator may set.
+#[derive(Clone, Copy, Debug)]
+pub struct Policy {
+    /// Operations that may be queued.
+    pub operations_queued_max: usize,
+    /// Requests that may wait in all.
+    pub waiters_max: usize,
+    /// Requests that may wait for one resource.
+    pub waiters_per_resource_max: usize,
+    /// Days after which an unused row is deleted; 0 is never.
+    pub prune_after_days: u32,
+}
