@@ -2,7 +2,7 @@
 //! it stops.
 
 use std::io;
-use std::net::SocketAddr;
+use std::net::{SocketAddr, TcpListener};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
@@ -11,17 +11,21 @@ use actix_web::dev::Extensions;
 use actix_web::http::StatusCode;
 use actix_web::web::{self, Payload};
 use actix_web::{App, HttpRequest, HttpResponse, HttpServer};
+use rustix::net::sockopt;
 use rustix::process::Signal;
 use tokio::signal::unix::{SignalKind, signal};
 
 use crate::engine::Engine;
-use crate::limits::{DESCRIPTORS_RESERVED, DISCONNECT_WAIT_MAX, HEAD_WAIT_MAX, RETRY_AFTER, SHUTDOWN_WAIT_MAX};
+use crate::limits::{
+    DESCRIPTORS_RESERVED, DISCONNECT_WAIT_MAX, HEAD_WAIT_MAX, KEEPALIVE_PROBE_INTERVAL, RETRY_AFTER, SHUTDOWN_WAIT_MAX,
+    SOCKET_BUFFER_BYTES, UNREAD_WAIT_MAX,
+};
 use crate::resources::{ResourceView, urls};
 use crate::rest::exceptions::ApiException;
 use crate::rest::{Request, dispatch, error_response, give_up_body, html_page};
 
 /// Connections that the kernel keeps until they are accepted.
-const BACKLOG: u32 = 4096;
+const BACKLOG: i32 = 4096;
 
 /// How the server serves.
 #[derive(Clone, Copy, Debug)]
@@ -56,16 +60,18 @@ impl Drop for OpenConnection {
     }
 }
 
-/// Serves on `address` until SIGTERM or SIGINT; `announce` is told the address
-/// that was bound. A second signal ends the process at once.
+/// Serves on `listener` until SIGTERM or SIGINT; `announce` is told its
+/// address. A second signal ends the process at once.
 ///
-/// Errors: the address cannot be bound.
+/// Errors: the operating system refuses to listen or to hear signals.
 pub async fn serve(
-    address: SocketAddr,
+    listener: TcpListener,
     engine: Engine,
     config: ServerConfig,
     announce: impl FnOnce(SocketAddr),
 ) -> io::Result<()> {
+    let address = listener.local_addr()?;
+    bound_connections(&listener)?;
     let open = Arc::new(AtomicUsize::new(0));
     let connections_max = config.connections_max;
     let service = engine.clone();
@@ -85,14 +91,13 @@ pub async fn serve(
     .h1_allow_half_closed(false)
     // A few beyond the bound, to answer them 503; the rest wait in the backlog.
     .max_connections((connections_max + DESCRIPTORS_RESERVED / 2).div_ceil(config.workers))
-    .backlog(BACKLOG)
     .shutdown_timeout(SHUTDOWN_WAIT_MAX.as_secs())
     .disable_signals()
-    .bind(address)?;
+    .listen(listener)?;
     // Before anybody learns that it serves: from then on a signal must not end it unheard.
     let mut terminate = signal(SignalKind::terminate())?;
     let mut interrupt = signal(SignalKind::interrupt())?;
-    announce(server.addrs().first().copied().unwrap_or(address));
+    announce(address);
     let server = server.run();
     let handle = server.handle();
     actix_web::rt::spawn(async move {
@@ -110,6 +115,21 @@ pub async fn serve(
         }
     });
     server.await
+}
+
+/// Sets what each connection to `listener` inherits: how much of it the system
+/// keeps, how long a client may leave its answers unread, and how one is found
+/// that has vanished.
+fn bound_connections(listener: &TcpListener) -> io::Result<()> {
+    sockopt::set_socket_send_buffer_size(listener, SOCKET_BUFFER_BYTES)?;
+    sockopt::set_socket_recv_buffer_size(listener, SOCKET_BUFFER_BYTES)?;
+    sockopt::set_tcp_user_timeout(listener, UNREAD_WAIT_MAX.as_millis().try_into().unwrap_or(u32::MAX))?;
+    sockopt::set_socket_keepalive(listener, true)?;
+    sockopt::set_tcp_keepidle(listener, KEEPALIVE_PROBE_INTERVAL)?;
+    sockopt::set_tcp_keepintvl(listener, KEEPALIVE_PROBE_INTERVAL)?;
+    // Again, because the standard library's backlog is short.
+    rustix::net::listen(listener, BACKLOG)?;
+    Ok(())
 }
 
 /// Makes a write beyond the limit of file sizes (`ulimit -f`) fail like one to
@@ -135,8 +155,9 @@ async fn handle(http: HttpRequest, payload: Payload, engine: web::Data<Engine>) 
         });
         return give_up_body(&http, payload, refusal);
     }
-    let uri = http.uri().clone();
-    match urls::resource_name(uri.path()) {
+    // Less than the whole URI, because each request that waits holds it.
+    let target = http.uri().path_and_query().cloned();
+    match target.as_ref().and_then(|target| urls::resource_name(target.path())) {
         Some(name) => {
             let view = ResourceView {
                 engine: &engine,

@@ -59,6 +59,9 @@ pub enum SettingsError {
         /// What it is.
         value: String,
     },
+    /// Not a filter of log lines.
+    #[error("RUST_LOG: '{0}' is neither a level (off, error, warn, info, debug, trace) nor MODULE=level")]
+    LogFilter(String),
     /// Bytes that are no text.
     #[error("{0} is not UTF-8 text")]
     NotText(&'static str),
@@ -96,7 +99,7 @@ impl Settings {
         const COUNT_MAX: u64 = 10_000_000;
         Ok(Self {
             database_url: text("DATABASE_URL")?.unwrap_or_else(|| "sqlite://db.sqlite3".to_owned()),
-            log_filter: text("RUST_LOG")?.unwrap_or_else(|| "info".to_owned()),
+            log_filter: log_filter(text("RUST_LOG")?)?,
             workers: count("WORKERS", 1, 1024, default_workers())?,
             keep_alive: {
                 let default = limits::KEEP_ALIVE.as_secs();
@@ -122,6 +125,23 @@ impl Settings {
                 number("PRUNE_AFTER_DAYS", text("PRUNE_AFTER_DAYS")?, 0, 36_500, default)?
             },
         })
+    }
+}
+
+/// env_logger would take a mistyped level for the name of a module and log
+/// nothing else.
+fn log_filter(value: Option<String>) -> Result<String, SettingsError> {
+    let Some(value) = value else {
+        return Ok("info".to_owned());
+    };
+    let (directives, _) = value.split_once('/').unwrap_or((&value, ""));
+    let is_level = |directive: &str| {
+        let level = directive.rsplit_once('=').map_or(directive, |(_, level)| level);
+        level.trim().parse::<log::LevelFilter>().is_ok()
+    };
+    match directives.split(',').find(|directive| !is_level(directive)) {
+        Some(wrong) => Err(SettingsError::LogFilter(wrong.to_owned())),
+        None => Ok(value),
     }
 }
 
@@ -172,6 +192,22 @@ mod tests {
             let error = settings(&[("WORKERS", wrong)]).expect_err(wrong);
             let expected = format!("WORKERS must be a whole number from 1 to 1024, not '{wrong}'");
             assert_eq!(error.to_string(), expected);
+        }
+    }
+
+    #[test]
+    fn a_mistyped_level_is_refused() {
+        for (filter, wrong) in [
+            ("info", None),
+            ("INFO", None),
+            ("info,central_locking_system::engine=debug", None),
+            ("warn/commit", None),
+            ("loud", Some("loud")),
+            ("info,engine=loud", Some("engine=loud")),
+            ("info,", Some("")),
+        ] {
+            let expected = wrong.map(|wrong| SettingsError::LogFilter(wrong.to_owned()));
+            assert_eq!(settings(&[("RUST_LOG", filter)]).err(), expected, "{filter}");
         }
     }
 

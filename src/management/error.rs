@@ -35,6 +35,9 @@ pub enum CommandError {
     /// The address cannot be had.
     #[error("cannot listen on {0}: {1}; choose an address of this machine and a port that you may use")]
     Bind(SocketAddr, io::Error),
+    /// Too few descriptors.
+    #[error("the limit of open files is {0}, too low to serve; raise it with `ulimit -n`, to 1024 or more")]
+    FewFiles(usize),
     /// `migrate --check` found something to do.
     #[error("there are unapplied migrations; run `cls migrate`")]
     Unapplied,

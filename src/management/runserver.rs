@@ -1,7 +1,7 @@
 //! `cls runserver`.
 
-use std::io::{self, ErrorKind};
-use std::net::{SocketAddr, ToSocketAddrs};
+use std::io::ErrorKind;
+use std::net::{SocketAddr, TcpListener, ToSocketAddrs};
 
 use chrono::Local;
 use clap::Args;
@@ -18,6 +18,9 @@ use crate::settings::Settings;
 const DEFAULT_ADDRESS: &str = "127.0.0.1";
 const DEFAULT_PORT: &str = "8000";
 
+/// Connections without which it is not worth while to start.
+const CONNECTIONS_MIN: usize = 8;
+
 /// Serve the API. On SQLite, missing migrations are applied first.
 #[derive(Debug, Args)]
 pub struct Runserver {
@@ -33,6 +36,7 @@ impl Runserver {
     pub(super) fn run(self, settings: &Settings) -> Result<(), CommandError> {
         let address = parse_address(&self.address)?;
         let url = DatabaseUrl::parse(&settings.database_url)?;
+        let room = room_for_connections()?;
         let system = actix_web::rt::System::new();
         // From before the first write on.
         system.block_on(async { survive_file_size_limit() })?;
@@ -42,6 +46,10 @@ impl Runserver {
         } else {
             Database::open(&url, IfMissing::Pretend)?.migrations()?;
         }
+        let listener = TcpListener::bind(address).map_err(|error| match error.kind() {
+            ErrorKind::AddrInUse => CommandError::PortInUse(address),
+            _ => CommandError::Bind(address, error),
+        })?;
         let mut ownership = Ownership::take(url.path())?;
         let mut database = if self.no_migrate {
             Database::open(&url, IfMissing::Refuse)?
@@ -52,14 +60,15 @@ impl Runserver {
         };
         database.require_migrated()?;
         println!("System check identified no issues (0 silenced).");
+        let connections_max = connections_max(settings.connections_max, room);
         let config = ServerConfig {
             workers: settings.workers,
             keep_alive: settings.keep_alive,
-            connections_max: connections_max(settings.connections_max)?,
+            connections_max,
         };
         let policy = Policy {
             operations_queued_max: settings.operations_queued_max,
-            waiters_max: settings.waiters_max,
+            waiters_max: settings.waiters_max.min(waiters_that_leave_room(connections_max)),
             waiters_per_resource_max: settings.waiters_per_resource_max,
             prune_after_days: settings.prune_after_days,
         };
@@ -71,15 +80,10 @@ impl Runserver {
             }
             banner(bound, &url);
         };
-        let served = system.block_on(serve(address, engine.clone(), config, announce));
+        let served = system.block_on(serve(listener, engine.clone(), config, announce));
         engine.stop();
-        if batcher.join().is_err() {
-            return Err(io::Error::other("the batcher thread panicked; please report it").into());
-        }
-        served.map_err(|error| match error.kind() {
-            ErrorKind::AddrInUse => CommandError::PortInUse(address),
-            _ => CommandError::Bind(address, error),
-        })?;
+        batcher.join().expect("a panic of the batcher ends the process");
+        served?;
         log::info!("stopped");
         Ok(())
     }
@@ -123,9 +127,9 @@ fn parse_address(text: &str) -> Result<SocketAddr, CommandError> {
     addresses.next().ok_or_else(wrong)
 }
 
-/// Raises the limit of open files as far as it goes and fits the connections
-/// into it.
-fn connections_max(wanted: usize) -> Result<usize, CommandError> {
+/// Raises the limit of open files as far as it goes, and answers with how many
+/// connections fit into it.
+fn room_for_connections() -> Result<usize, CommandError> {
     let limit = getrlimit(Resource::Nofile);
     let raised = Rlimit {
         current: limit.maximum,
@@ -134,14 +138,26 @@ fn connections_max(wanted: usize) -> Result<usize, CommandError> {
     if let Err(error) = setrlimit(Resource::Nofile, raised) {
         log::warn!("cannot raise the limit of open files: {error}");
     }
-    let files = getrlimit(Resource::Nofile)
-        .current
-        .and_then(|files| usize::try_from(files).ok());
-    let fit = files.unwrap_or(usize::MAX).saturating_sub(DESCRIPTORS_RESERVED).max(1);
-    if fit < wanted {
-        log::warn!("the limit of open files allows {fit} connections, not {wanted}; raise it with ulimit -n");
+    let files = getrlimit(Resource::Nofile).current;
+    let files = files.map_or(usize::MAX, |files| usize::try_from(files).unwrap_or(usize::MAX));
+    let room = files.saturating_sub(DESCRIPTORS_RESERVED);
+    if room < CONNECTIONS_MIN {
+        return Err(CommandError::FewFiles(files));
     }
-    Ok(wanted.min(fit))
+    Ok(room)
+}
+
+fn connections_max(wanted: usize, room: usize) -> usize {
+    if room < wanted {
+        log::warn!("the limit of open files allows {room} connections, not {wanted}; raise it with ulimit -n");
+    }
+    wanted.min(room)
+}
+
+/// How many may wait so that a sixth of the connections is left for those who
+/// release.
+fn waiters_that_leave_room(connections_max: usize) -> usize {
+    connections_max - connections_max.div_ceil(6)
 }
 
 #[cfg(test)]

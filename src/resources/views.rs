@@ -104,6 +104,11 @@ fn error(status: StatusCode, error: &'static str) -> Response {
 fn unavailable(reason: Unavailable) -> ApiException {
     match reason {
         Unavailable::Line => ApiException::throttled(&reason.to_string(), RETRY_AFTER),
+        // Whoever may not wait shall not take the place of one who releases.
+        Unavailable::Waiters => ApiException {
+            closes_connection: true,
+            ..ApiException::service_unavailable(&reason.to_string(), RETRY_AFTER)
+        },
         _ => ApiException::service_unavailable(&reason.to_string(), RETRY_AFTER),
     }
 }

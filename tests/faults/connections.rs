@@ -51,6 +51,27 @@ fn with_no_descriptors_left_it_neither_spins_nor_breaks() {
 }
 
 #[test]
+fn those_who_wait_leave_connections_to_those_who_release() {
+    let directory = directory();
+    let server = Cls::in_directory(directory.path())
+        .under(&["sh", "-c", "ulimit -n 256; exec \"$0\" \"$@\""])
+        .start();
+    let mut holder = server.client();
+    acquire(&mut holder, "held", "k");
+    drop(holder);
+
+    let mut waiters: Vec<_> = (0..300).map(|_| server.client()).collect();
+    for waiter in &mut waiters {
+        waiter.send_put("held", "{\"locked_by\": \"w\", \"timeout\": 60}");
+    }
+    eventually("there is room for a release", Duration::from_secs(10), || {
+        Client::try_connect(server.address)
+            .and_then(|mut client| client.try_request("DELETE", "/resources/held/", "{\"locked_by\": \"k\"}"))
+            .is_ok_and(|answer| answer.status == 204)
+    });
+}
+
+#[test]
 fn with_ten_thousand_idle_connections_others_are_answered_within_a_second() {
     const IDLE: usize = 10_000;
     let limit = getrlimit(Resource::Nofile);

@@ -125,7 +125,7 @@ fn with_100_000_rows_it_is_ready_within_a_second_of_kill_9() {
     assert!(cls.run(&["migrate"]).status.success());
     let script = "BEGIN;
          WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < 100000)
-         INSERT INTO resources
+         INSERT INTO resources (name, locked_by, ttl, acquired_at_us, expires_at_us, released_at_us, fencing_token)
          SELECT printf('invoice-%06d', i), iif(i % 2, 'key-' || hex(randomblob(16)), NULL),
                 iif(i % 4 = 1, 3600, NULL), iif(i % 2, 1, NULL),
                 iif(i % 4 = 1, unixepoch() * 1000000 + 3600000000, NULL), iif(i % 2, NULL, 1), i

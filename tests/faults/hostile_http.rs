@@ -5,7 +5,7 @@ use std::net::TcpStream;
 use std::time::{Duration, Instant};
 
 use crate::faults::{AT_ONCE, Watch, acquire, body, is_held, rss_mib};
-use crate::support::{Client, Server};
+use crate::support::{Client, Server, eventually};
 
 /// Until when a connection that holds up the server must be gone: ten seconds,
 /// and the two that it may take to close down.
@@ -17,6 +17,16 @@ fn connect(server: &Server) -> TcpStream {
     let stream = TcpStream::connect(server.address).expect("the server accepts connections");
     stream.set_nonblocking(true).expect("a socket");
     stream
+}
+
+/// How many connections to a server are open, as its own system sees it.
+fn open_connections(server: &Server) -> usize {
+    const ESTABLISHED: &str = "01";
+    let table = std::fs::read_to_string("/proc/net/tcp").expect("Linux has it");
+    let address = format!(":{:04X}", server.address.port());
+    let rows = table.lines().map(|line| line.split_whitespace().collect::<Vec<_>>());
+    rows.filter(|row| row[1].ends_with(&address) && row[3] == ESTABLISHED)
+        .count()
 }
 
 /// Reads what is there. Says whether the other side has closed.
@@ -91,7 +101,7 @@ fn a_byte_a_second_is_cut_within_ten_seconds() {
 }
 
 #[test]
-fn who_pipelines_and_does_not_read_is_not_read_for_ever() {
+fn who_pipelines_and_does_not_read_is_not_read_for_ever_and_then_cut_off() {
     const CONNECTIONS: u64 = 4;
     /// Answers that wait to be read.
     const MIB_EACH_MAX: u64 = 64;
@@ -130,7 +140,9 @@ fn who_pipelines_and_does_not_read_is_not_read_for_ever() {
         used < used_max,
         "{used} MiB for {CONNECTIONS} connections that sent {sent} bytes"
     );
+    // The other side learns of it only when it sends something.
     assert!(watch.slowest() < AT_ONCE);
+    eventually("they are cut off", CUT_WITHIN, || open_connections(&server) == 0);
     acquire(&mut server.client(), "b", "k");
 }
 

@@ -3,7 +3,7 @@
 use std::fs;
 use std::time::Duration;
 
-use crate::faults::{acquire, assert_unavailable, body, directory, failures_logged, is_held, on, sql};
+use crate::faults::{OpenTransaction, acquire, assert_unavailable, body, directory, failures_logged, is_held, on, sql};
 use crate::support::{Cls, eventually};
 
 #[test]
@@ -124,4 +124,86 @@ fn tokens_go_on_rising_when_an_older_copy_is_put_in_place() {
     });
     assert!(is_held(&mut client, "a"));
     assert!(Some(acquire(&mut client, "e", "k")) > highest);
+}
+
+#[test]
+fn a_log_that_was_removed_is_noticed_and_nothing_of_it_is_lost() {
+    let data = directory();
+    let database = data.path().join("db.sqlite3");
+    let logs = directory();
+    let server = on(&database, &logs).start();
+    let mut client = server.client();
+    acquire(&mut client, "before", "k");
+
+    fs::remove_file(data.path().join("db.sqlite3-wal")).expect("it is there");
+    assert_unavailable(&client.put("a", &body("k", "")));
+
+    eventually("it serves again", Duration::from_secs(3), || {
+        client.put("b", &body("k", "")).status == 200
+    });
+    let log = server.log();
+    assert!(log.contains("db.sqlite3-wal is gone"), "{log}");
+    let restarted = server.kill_and_restart();
+    let mut client = restarted.client();
+    assert!(is_held(&mut client, "before"));
+    assert!(is_held(&mut client, "b"));
+    assert!(!is_held(&mut client, "a"), "was answered 503, and given back");
+}
+
+#[test]
+fn a_log_that_was_removed_is_kept_while_somebody_else_reads_the_database() {
+    let data = directory();
+    let database = data.path().join("db.sqlite3");
+    let logs = directory();
+    let server = on(&database, &logs).start();
+    let mut client = server.client();
+    for i in 0..20 {
+        acquire(&mut client, &format!("before-{i}"), "k");
+    }
+    let reader = OpenTransaction::begin(&database, "BEGIN;\nSELECT count(*) FROM resources;");
+
+    fs::remove_file(data.path().join("db.sqlite3-wal")).expect("it is there");
+    assert_unavailable(&client.put("a", &body("k", "")));
+    assert_unavailable(&client.put("b", &body("k", "")));
+    reader.end();
+
+    eventually("it serves again", Duration::from_secs(5), || {
+        client.put("c", &body("k", "")).status == 200
+    });
+    let restarted = server.kill_and_restart();
+    let mut client = restarted.client();
+    for i in 0..20 {
+        assert!(is_held(&mut client, &format!("before-{i}")), "before-{i}");
+    }
+    assert!(is_held(&mut client, "c"));
+}
+
+#[test]
+fn a_copy_put_in_place_of_a_deleted_database_is_not_mixed_with_its_log() {
+    let data = directory();
+    let database = data.path().join("db.sqlite3");
+    let copy = data.path().join("copy");
+    let logs = directory();
+    let cls: Cls = on(&database, &logs);
+    let server = cls.start();
+    let mut client = server.client();
+    acquire(&mut client, "a", "k");
+    sql(&database, &format!("VACUUM INTO '{}'", copy.display()));
+    let copied = fs::read(&copy).expect("it was made");
+    for i in 0..100 {
+        acquire(&mut client, &format!("b{i}"), "k");
+    }
+
+    // Deleted, noticed and only then copied: the system may give the new file the number of the old one.
+    fs::remove_file(&database).expect("it is there");
+    assert_unavailable(&client.put("c", &body("k", "")));
+    fs::copy(&copy, &database).expect("it can be copied");
+
+    // Past the interval after which it opens the file again.
+    std::thread::sleep(Duration::from_millis(400));
+    assert_unavailable(&client.put("c", &body("k", "")));
+    assert!(
+        fs::read(&database).expect("it is there") == copied,
+        "the old log was written into it"
+    );
 }

@@ -19,10 +19,12 @@ mod pause;
 mod power_loss;
 mod read_only;
 mod stop;
+mod vanished;
 
+use std::io::{BufRead, BufReader, Write};
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
-use std::process::{Command, Output};
+use std::process::{Child, ChildStdin, Command, Output, Stdio};
 use std::sync::mpsc::{RecvTimeoutError, Sender, channel};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
@@ -104,6 +106,33 @@ fn must_run(program: &str, arguments: &[&str]) -> String {
 /// What an SQL script prints, run by SQLite's own shell.
 fn sql(database: &Path, script: &str) -> String {
     must_run("sqlite3", &[&database.display().to_string(), script])
+}
+
+/// SQLite's own shell in the middle of a transaction.
+struct OpenTransaction {
+    shell: Child,
+    input: ChildStdin,
+}
+
+impl OpenTransaction {
+    /// Runs `statements`, which leave a transaction open.
+    fn begin(database: &Path, statements: &str) -> Self {
+        let mut command = Command::new("sqlite3");
+        command.arg(database).stdin(Stdio::piped()).stdout(Stdio::piped());
+        let mut shell = command.spawn().expect("sqlite3 is installed");
+        let mut input = shell.stdin.take().expect("a pipe");
+        writeln!(input, ".timeout 5000\n{statements}\nSELECT 'begun';").expect("it reads");
+        let output = BufReader::new(shell.stdout.take().expect("a pipe"));
+        let begun = output.lines().any(|line| line.expect("it writes") == "begun");
+        assert!(begun, "{statements}");
+        Self { shell, input }
+    }
+
+    fn end(mut self) {
+        writeln!(self.input, "ROLLBACK;").expect("it reads");
+        drop(self.input);
+        assert!(self.shell.wait().expect("a child of ours").success());
+    }
 }
 
 /// A small file system of its own. Needs root.

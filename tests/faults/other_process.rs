@@ -1,48 +1,21 @@
 //! Somebody else uses the database file.
 
-use std::io::{BufRead, BufReader, Write};
-use std::path::Path;
-use std::process::{Child, ChildStdin, Command, Stdio};
 use std::time::{Duration, Instant};
 
 use rustix::process::Signal;
 
-use crate::faults::{AT_ONCE, Watch, acquire, assert_refused, assert_unavailable, body, failures_logged, is_held};
-use crate::support::{Server, eventually};
-
-/// SQLite's own shell in the middle of a write transaction.
-struct OpenTransaction {
-    shell: Child,
-    input: ChildStdin,
-}
-
-impl OpenTransaction {
-    fn begin(database: &Path) -> Self {
-        let mut command = Command::new("sqlite3");
-        command.arg(database).stdin(Stdio::piped()).stdout(Stdio::piped());
-        let mut shell = command.spawn().expect("sqlite3 is installed");
-        let mut input = shell.stdin.take().expect("a pipe");
-        writeln!(input, ".timeout 5000\nBEGIN EXCLUSIVE;\nSELECT 'locked';").expect("it reads");
-        let mut said = String::new();
-        let output = shell.stdout.take().expect("a pipe");
-        BufReader::new(output).read_line(&mut said).expect("it writes");
-        assert_eq!(said, "locked\n");
-        Self { shell, input }
-    }
-
-    fn end(mut self) {
-        writeln!(self.input, "ROLLBACK;").expect("it reads");
-        drop(self.input);
-        assert!(self.shell.wait().expect("a child of ours").success());
-    }
-}
+use crate::faults::{
+    AT_ONCE, OpenTransaction, Watch, acquire, assert_refused, assert_unavailable, body, directory, failures_logged,
+    is_held,
+};
+use crate::support::{Cls, Server, eventually};
 
 #[test]
 fn a_database_locked_by_another_process_is_waited_for_and_then_503() {
     let server = Server::start();
     let mut client = server.client();
     acquire(&mut client, "held", "k");
-    let other = OpenTransaction::begin(&server.database());
+    let other = OpenTransaction::begin(&server.database(), "BEGIN EXCLUSIVE;");
     let watch = Watch::start(server.address);
 
     let asked = Instant::now();
@@ -67,7 +40,7 @@ fn a_database_locked_by_another_process_is_waited_for_and_then_503() {
 fn a_short_transaction_of_another_process_is_only_waited_for() {
     let server = Server::start();
     let mut client = server.client();
-    let other = OpenTransaction::begin(&server.database());
+    let other = OpenTransaction::begin(&server.database(), "BEGIN EXCLUSIVE;");
 
     client.send_put("a", &body("k", ""));
     assert_eq!(server.client().request("GET", "/nowhere/", "").status, 404);
@@ -84,7 +57,7 @@ fn it_stops_in_time_while_another_process_has_the_database_locked() {
     let mut waiter = server.client();
     waiter.send_put("held", &body("w", ", \"timeout\": 60"));
     acquire(&mut holder, "other", "k");
-    let other = OpenTransaction::begin(&server.database());
+    let other = OpenTransaction::begin(&server.database(), "BEGIN EXCLUSIVE;");
     holder.send_put("a", &body("k", ""));
 
     let asked = Instant::now();
@@ -119,4 +92,62 @@ fn a_second_server_on_the_same_file_is_told_who_has_it() {
     server.kill();
     let second = server.cls().start();
     assert!(is_held(&mut second.client(), "held"));
+}
+
+#[test]
+fn a_second_server_that_calls_the_file_by_another_name_is_refused_too() {
+    let server = Server::start();
+    let link = server.directory().join("link.sqlite3");
+    std::os::unix::fs::symlink(server.database(), &link).expect("a link can be made");
+
+    let by_link = server.cls().clone().with("DATABASE_URL", "sqlite://link.sqlite3");
+    let output = by_link.run(&["runserver", "127.0.0.1:0"]);
+
+    assert_refused(&output, &format!("(pid {})", server.pid()));
+}
+
+#[test]
+fn a_database_behind_a_symbolic_link_is_served() {
+    let data = directory();
+    let real = data.path().join("real");
+    std::fs::create_dir(&real).expect("it can be made");
+    std::os::unix::fs::symlink(real.join("locks.db"), data.path().join("db.sqlite3")).expect("a link can be made");
+    assert!(
+        Cls::in_directory(&real)
+            .with("DATABASE_URL", "sqlite://locks.db")
+            .run(&["migrate"])
+            .status
+            .success()
+    );
+
+    let server = Cls::in_directory(data.path()).start();
+    acquire(&mut server.client(), "held", "k");
+    let restarted = server.kill_and_restart();
+
+    assert!(is_held(&mut restarted.client(), "held"));
+    assert!(real.join("locks.db-wal").exists());
+}
+
+#[test]
+fn a_queue_is_answered_soon_when_the_first_has_waited_in_vain() {
+    const BATCHES: usize = 10;
+    const EACH: usize = 600;
+    let server = Server::start();
+    let other = OpenTransaction::begin(&server.database(), "BEGIN EXCLUSIVE;");
+    let mut clients: Vec<_> = (0..BATCHES * EACH / 100).map(|_| server.client()).collect();
+
+    let asked = Instant::now();
+    for (number, client) in clients.iter_mut().enumerate() {
+        for i in 0..100 {
+            client.send_put(&format!("r{number}-{i}"), &body("k", ""));
+        }
+    }
+    for client in &mut clients {
+        for _ in 0..100 {
+            assert_unavailable(&client.answer());
+        }
+    }
+
+    assert!(asked.elapsed() < Duration::from_secs(15), "{:?}", asked.elapsed());
+    other.end();
 }

@@ -2,6 +2,7 @@
 //! command says what it found and leaves it as it was.
 
 use std::fs;
+use std::net::TcpListener;
 
 use super::Desk;
 
@@ -74,12 +75,40 @@ fn a_missing_directory_is_not_made() {
     let desk = Desk::new();
     let cls = desk.cls().with("DATABASE_URL", "sqlite://no/such/db.sqlite3");
 
-    for arguments in [&["runserver"][..], &["migrate"]] {
+    let commands: [&[&str]; 4] = [&["runserver"], &["runserver", "--no-migrate"], &["migrate"], &["check"]];
+    for arguments in commands {
         let line = desk.refuses(&cls, arguments, 1);
-        assert!(line.contains("create its directory, or correct DATABASE_URL"), "{line}");
+        let says = "its directory does not exist; create that, or correct DATABASE_URL";
+        assert!(line.contains(says), "{line}");
     }
-    for arguments in [&["runserver", "--no-migrate"][..], &["check"], &["dbshell"]] {
-        let line = desk.refuses(&cls, arguments, 1);
-        assert!(line.contains("no/such/db.sqlite3 does not exist"), "{line}");
+    let line = desk.refuses(&cls, &["dbshell"], 1);
+    assert!(line.contains("no/such/db.sqlite3 does not exist"), "{line}");
+}
+
+#[test]
+fn a_busy_port_leaves_no_database_behind() {
+    let desk = Desk::new();
+    let taken = TcpListener::bind("127.0.0.1:0").expect("a free port");
+    let address = taken.local_addr().expect("it is bound").to_string();
+
+    let line = desk.refuses(&desk.cls(), &["runserver", &address], 1);
+
+    assert!(line.contains(&format!("{address} is already in use")), "{line}");
+}
+
+#[test]
+fn too_few_open_files_are_said_before_anything_is_made() {
+    for files in ["20", "64", "71"] {
+        let desk = Desk::new();
+        let limited = desk
+            .cls()
+            .under(&["sh", "-c", &format!("ulimit -n {files}; exec \"$0\" \"$@\"")]);
+
+        let line = desk.refuses(&limited, &["runserver", "127.0.0.1:0"], 1);
+
+        assert!(
+            line.contains(&format!("the limit of open files is {files}, too low to serve")),
+            "{line}"
+        );
     }
 }

@@ -5,6 +5,8 @@ use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::process::{Child, ChildStdout, Command, ExitStatus, Output, Stdio};
 use std::sync::Arc;
+use std::sync::mpsc::channel;
+use std::thread;
 use std::time::{Duration, Instant};
 
 use rustix::process::{Pid, Signal, kill_process};
@@ -96,8 +98,15 @@ impl Cls {
             .spawn()
             .expect("cls can be run");
         let stdout = BufReader::new(child.stdout.take().expect("stdout is piped"));
-        let started = Instant::now();
-        match wait_for_address(stdout) {
+        let (sender, found) = channel();
+        // A thread, so that a server that says nothing is not waited for without end.
+        thread::spawn(move || sender.send(wait_for_address(stdout)));
+        let found = found.recv_timeout(START_WAIT_MAX).unwrap_or_else(|_| {
+            // It may have ended by now.
+            let _ = child.kill();
+            panic!("the server took too long to start")
+        });
+        match found {
             Some((address, stdout)) => Ok(Server {
                 child,
                 _stdout: stdout,
@@ -107,7 +116,6 @@ impl Cls {
                 directory: None,
             }),
             None => {
-                assert!(started.elapsed() < START_WAIT_MAX, "the server took too long to start");
                 child.wait().expect("the server ended");
                 Err(std::fs::read_to_string(&log).unwrap_or_default())
             }
@@ -199,7 +207,7 @@ impl Server {
             if let Some(status) = self.child.try_wait().expect("a child of ours") {
                 return Some(status);
             }
-            std::thread::sleep(Duration::from_millis(5));
+            thread::sleep(Duration::from_millis(5));
         }
         None
     }
@@ -250,6 +258,6 @@ pub fn eventually(what: &str, wait_max: Duration, mut claim: impl FnMut() -> boo
     let until = Instant::now() + wait_max;
     while !claim() {
         assert!(Instant::now() < until, "not within {wait_max:?}: {what}");
-        std::thread::sleep(Duration::from_millis(2));
+        thread::sleep(Duration::from_millis(2));
     }
 }
