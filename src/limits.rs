@@ -91,6 +91,61 @@ pub const BUSY_WAIT_MAX: Duration = Duration::from_secs(2);
 /// one succeeds: a full queue is then answered within two seconds.
 pub const BUSY_AGAIN_WAIT_MAX: Duration = Duration::from_millis(50);
 
+/// How long a connection to PostgreSQL may take. With several hosts in the URL,
+/// each of them. A request waits for it before it is answered 503.
+pub const CONNECT_WAIT_MAX: Duration = Duration::from_secs(2);
+
+/// How long PostgreSQL may wait for a row, or for a table to be migrated, that
+/// another session has locked.
+pub const ROW_LOCK_WAIT_MAX: Duration = Duration::from_secs(2);
+
+/// The same for the transactions after one that failed, until one succeeds: a
+/// full queue does not wait for the same row over and over.
+pub const ROW_LOCK_AGAIN_WAIT_MAX: Duration = Duration::from_millis(50);
+
+/// How long one statement may take. Each takes some milliseconds; the bound is
+/// for a database that is overloaded.
+pub const STATEMENT_TIME_MAX: Duration = Duration::from_secs(3);
+
+/// How long a transaction on PostgreSQL may take before its session is ended.
+/// Beyond STATEMENT_TIME_MAX, which bounds everything but COMMIT; and below the
+/// five seconds after which a request must have an answer.
+pub const TRANSACTION_TIME_MAX: Duration = Duration::from_secs(4);
+
+/// Between two looks for such a transaction.
+pub const WATCH_INTERVAL: Duration = Duration::from_millis(250);
+
+/// How long PostgreSQL keeps a transaction whose server says nothing: one that
+/// is stopped, or gone with its network. Others wait for its rows no longer
+/// than this, and so answer within three seconds.
+pub const IDLE_IN_TRANSACTION_MAX: Duration = Duration::from_secs(2);
+
+/// How long either side of a connection to PostgreSQL believes in it without a
+/// sign of life. A partitioned database is given up after this and not, as the
+/// operating system would, after a quarter of an hour.
+pub const PEER_SILENT_MAX: Duration = Duration::from_secs(4);
+
+/// How long a server waits for the one before it to let go of a PostgreSQL
+/// database: that one was killed, and its session is about to notice.
+pub const OWNER_WAIT_MAX: Duration = Duration::from_millis(1500);
+
+/// How long `cls migrate` waits for another one on the same database.
+pub const MIGRATION_WAIT_MAX: Duration = Duration::from_secs(600);
+
+/// Attempts to find or insert the rows of a batch on PostgreSQL; each fails
+/// only if somebody else deletes one of them in between.
+pub const INSERT_ATTEMPTS_MAX: usize = 5;
+
+/// Fencing tokens that one transaction on PostgreSQL may grant. A batch is at
+/// most BATCH_OPERATIONS_MAX that were sent and as many grants to be given back,
+/// and each may grant twice: to whoever is in line, and to who asked.
+pub const TOKENS_PER_BATCH: i64 = 4 * BATCH_OPERATIONS_MAX as i64;
+
+/// Fencing tokens that a session takes at a time, so that a server alone needs
+/// more only now and then. Where servers take turns and each batch needs more,
+/// 2,000 times a second, 2^53 is reached in 35 years.
+pub const TOKENS_STEP: i64 = 2 * TOKENS_PER_BATCH;
+
 /// Between two attempts to open a database again that has failed.
 pub const REOPEN_INTERVAL: Duration = Duration::from_millis(250);
 

@@ -2,28 +2,21 @@
 //! migrations listed and run.
 //!
 //! Separate from the store, because it may refuse at length what the store
-//! takes for granted: that the file is there, whole, ours and migrated.
+//! takes for granted: that the database is there, whole, ours and migrated.
 
-use std::fs::{File, OpenOptions};
-use std::io::{self, Read};
+mod postgres;
+pub(super) mod sqlite;
+
+use std::io;
 use std::path::{Path, PathBuf};
 
-use diesel::connection::SimpleConnection;
-use diesel::dsl::sql;
-use diesel::prelude::*;
-use diesel::sql_types::{BigInt, Text};
-use diesel::sqlite::SqliteConnection;
 use thiserror::Error;
 
-use crate::db::migrations::{HISTORY_TABLE, MigrationError, Migrations};
-use crate::db::{DatabaseUrl, SqliteStore, StoreError};
-use crate::limits::BUSY_WAIT_MAX;
-
-/// The first bytes of every SQLite file.
-const MAGIC: &[u8; 16] = b"SQLite format 3\0";
-
-/// "CLSv", as the first migration sets it.
-const APPLICATION_ID: i64 = 0x434C_5376;
+use self::postgres::PostgresDatabase;
+use self::sqlite::SqliteDatabase;
+pub(super) use self::sqlite::{is_marked_as_own, uri};
+use crate::db::migrations::{MigrationError, Migrations};
+use crate::db::{DatabaseUrl, PostgresUrl, Store, StoreError};
 
 /// Why a database cannot be used. One line, and what to do.
 #[derive(Debug, Error)]
@@ -74,6 +67,32 @@ pub enum DatabaseError {
         /// What SQLite says.
         reason: String,
     },
+    /// PostgreSQL cannot be reached, or lets us not in.
+    #[error("cannot connect to {url}: {reason}; {cure}")]
+    Unreachable {
+        /// The database, without its password.
+        url: String,
+        /// What it, or the way to it, says.
+        reason: String,
+        /// What to do.
+        cure: &'static str,
+    },
+    /// PostgreSQL is not fit to keep locks in, or refuses.
+    #[error("{url}: {reason}")]
+    Unfit {
+        /// The database, without its password.
+        url: String,
+        /// What is wrong, and what to do.
+        reason: String,
+    },
+    /// Another server runs on it.
+    #[error("{url} is in use by {owner}; stop it first, or set DATABASE_URL to another database")]
+    Served {
+        /// The database, without its password.
+        url: String,
+        /// As PostgreSQL describes it.
+        owner: String,
+    },
     /// Migrations are missing.
     #[error(
         "you have {count} unapplied migration(s): {}; run `cls migrate` to apply them", names.join(", ")
@@ -106,9 +125,37 @@ impl DatabaseError {
             cure,
         }
     }
+
+    /// What PostgreSQL's client library said, and what to do about it.
+    pub(super) fn unreachable(url: &PostgresUrl, reason: &str) -> Self {
+        // By its words, because there is nothing else; where it speaks another language the cure is a general one.
+        let cures = [
+            ("pg_hba.conf", "allow this machine and user there"),
+            ("password", "correct the user and the password in DATABASE_URL"),
+            ("role \"", "create the user, or correct DATABASE_URL"),
+            ("database \"", "create it with `createdb`, or correct DATABASE_URL"),
+        ];
+        let cure = cures
+            .iter()
+            .find(|(word, _)| reason.contains(word))
+            .map(|(_, cure)| *cure);
+        Self::Unreachable {
+            url: url.to_string(),
+            reason: reason.split_whitespace().collect::<Vec<_>>().join(" "),
+            cure: cure.unwrap_or("start PostgreSQL there, or correct DATABASE_URL"),
+        }
+    }
+
+    /// PostgreSQL answers, but not what it has to.
+    pub(super) fn unfit(url: &PostgresUrl, reason: impl ToString) -> Self {
+        Self::Unfit {
+            url: url.to_string(),
+            reason: reason.to_string().split_whitespace().collect::<Vec<_>>().join(" "),
+        }
+    }
 }
 
-/// What to do when there is no file.
+/// What to do when there is no SQLite file. A PostgreSQL database is never made.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum IfMissing {
     /// Make an empty database.
@@ -121,42 +168,51 @@ pub enum IfMissing {
 
 /// An open database.
 pub struct Database {
-    path: PathBuf,
-    conn: SqliteConnection,
+    opened: Opened,
+}
+
+enum Opened {
+    Sqlite(SqliteDatabase),
+    Postgres(PostgresDatabase),
 }
 
 impl Database {
     /// Opens the database and makes sure that it is whole and ours. Whatever
     /// is refused is left as it was.
     pub fn open(url: &DatabaseUrl, if_missing: IfMissing) -> Result<Self, DatabaseError> {
-        let path = std::path::absolute(url.path()).map_err(|e| DatabaseError::unusable(url.path(), e))?;
-        let refused = |e: ConnectionError| DatabaseError::Refused {
-            path: path.clone(),
-            reason: e.to_string(),
+        let opened = match url {
+            DatabaseUrl::Sqlite(path) => Opened::Sqlite(SqliteDatabase::open(path, if_missing)?),
+            DatabaseUrl::Postgres(url) => Opened::Postgres(PostgresDatabase::open(url)?),
         };
-        if !probe(&path, if_missing)? {
-            let conn = SqliteConnection::establish(":memory:").map_err(refused)?;
-            return Ok(Self { path, conn });
+        Ok(Self { opened })
+    }
+
+    /// Waits until nobody else migrates the database, and then keeps others
+    /// from it for as long as this value lives. On SQLite that is for the
+    /// owner of the file to see to.
+    pub fn wait_to_migrate(&mut self) -> Result<(), DatabaseError> {
+        match &mut self.opened {
+            Opened::Sqlite(_) => Ok(()),
+            Opened::Postgres(database) => database.wait_to_migrate(),
         }
-        // SQLite follows links, and looks for the log beside the file that it finds.
-        let path = path.canonicalize().map_err(|e| DatabaseError::unusable(&path, e))?;
-        // Read-only: closing it again after a refusal must not write to a damaged file.
-        let mut reader = SqliteConnection::establish(&uri(&path, "ro")).map_err(refused)?;
-        examine(&path, &mut reader).map_err(|e| e.in_file(&path))?;
-        drop(reader);
-        let conn = SqliteConnection::establish(&uri(&path, "rw")).map_err(refused)?;
-        let mut database = Self { path, conn };
-        database.batch_execute(&format!("PRAGMA busy_timeout = {};", BUSY_WAIT_MAX.as_millis()))?;
-        Ok(database)
+    }
+
+    /// Refuses a database that a server runs on, and keeps servers from it for
+    /// as long as this value lives. On SQLite that is for the owner of the
+    /// file to see to.
+    pub fn keep_servers_off(&mut self) -> Result<(), DatabaseError> {
+        match &mut self.opened {
+            Opened::Sqlite(_) => Ok(()),
+            Opened::Postgres(database) => database.keep_servers_off(),
+        }
     }
 
     /// Its migrations.
     pub fn migrations(&mut self) -> Result<Migrations<'_>, DatabaseError> {
-        let has_history = has_table(&mut self.conn, HISTORY_TABLE).map_err(|e| DatabaseError::Refused {
-            path: self.path.clone(),
-            reason: e.to_string(),
-        })?;
-        Ok(Migrations::of(&mut self.conn, has_history)?)
+        match &mut self.opened {
+            Opened::Sqlite(database) => database.migrations(),
+            Opened::Postgres(database) => database.migrations(),
+        }
     }
 
     /// Refuses a database that lacks migrations.
@@ -168,123 +224,11 @@ impl Database {
         }
     }
 
-    /// The store on the same file, for the engine.
-    pub fn into_store(self) -> Result<SqliteStore, StoreError> {
-        let Self { path, conn } = self;
-        drop(conn);
-        SqliteStore::open(path)
-    }
-
-    fn batch_execute(&mut self, statements: &str) -> Result<(), DatabaseError> {
-        let path = &self.path;
-        self.conn.batch_execute(statements).map_err(|e| DatabaseError::Refused {
-            path: path.clone(),
-            reason: e.to_string(),
-        })
-    }
-}
-
-/// The name by which SQLite opens `path` and never creates it.
-pub(super) fn uri(path: &Path, mode: &str) -> String {
-    format!("file://{}?mode={mode}", path.display())
-}
-
-/// Whether the header of the file at `path` bears the mark of the first
-/// migration. Reads without SQLite, which might write.
-pub(super) fn is_marked_as_own(path: &Path) -> io::Result<bool> {
-    const APPLICATION_ID_AT: usize = 68;
-    let mut header = Vec::new();
-    File::open(path)?.take(100).read_to_end(&mut header)?;
-    let mark = (APPLICATION_ID as u32).to_be_bytes();
-    Ok(header.starts_with(MAGIC) && header.get(APPLICATION_ID_AT..APPLICATION_ID_AT + mark.len()) == Some(&mark))
-}
-
-/// Whether there is a table of that name.
-pub(super) fn has_table(conn: &mut SqliteConnection, name: &str) -> QueryResult<bool> {
-    let count = sql::<BigInt>("SELECT count(*) FROM sqlite_schema WHERE type = 'table' AND name = ");
-    Ok(count.bind::<Text, _>(name).get_result::<i64>(conn)? > 0)
-}
-
-/// Whether there is a file to open, after making one if that is wanted.
-fn probe(path: &Path, if_missing: IfMissing) -> Result<bool, DatabaseError> {
-    let mut options = OpenOptions::new();
-    options.read(true).write(true);
-    let opened = match options.open(path) {
-        Err(e) if e.kind() == io::ErrorKind::NotFound => match if_missing {
-            IfMissing::Create => options.create_new(true).open(path),
-            IfMissing::Refuse if !path.parent().is_some_and(Path::exists) => Err(e),
-            IfMissing::Refuse => return Err(DatabaseError::Missing(path.to_owned())),
-            IfMissing::Pretend => return Ok(false),
-        },
-        opened => opened,
-    };
-    let mut file: File = opened.map_err(|e| match e.kind() {
-        io::ErrorKind::IsADirectory => DatabaseError::Directory(path.to_owned()),
-        _ => DatabaseError::unusable(path, e),
-    })?;
-    let mut head = Vec::new();
-    file.by_ref()
-        .take(MAGIC.len() as u64)
-        .read_to_end(&mut head)
-        .map_err(|e| DatabaseError::unusable(path, e))?;
-    if head.is_empty() || head == MAGIC {
-        Ok(true)
-    } else {
-        Err(DatabaseError::NotADatabase(path.to_owned()))
-    }
-}
-
-enum Finding {
-    Foreign,
-    Corrupt(String),
-}
-
-impl Finding {
-    fn in_file(self, path: &Path) -> DatabaseError {
-        let path = path.to_owned();
-        match self {
-            Self::Foreign => DatabaseError::Foreign(path),
-            Self::Corrupt(detail) => DatabaseError::Corrupt { path, detail },
+    /// The store on the same database, for the engine.
+    pub fn into_store(self) -> Result<Box<dyn Store>, StoreError> {
+        match self.opened {
+            Opened::Sqlite(database) => Ok(Box::new(database.into_store()?)),
+            Opened::Postgres(database) => Ok(Box::new(database.into_store()?)),
         }
-    }
-}
-
-impl From<diesel::result::Error> for Finding {
-    fn from(error: diesel::result::Error) -> Self {
-        Self::Corrupt(error.to_string())
-    }
-}
-
-fn examine(path: &Path, conn: &mut SqliteConnection) -> Result<(), Finding> {
-    conn.batch_execute(&format!("PRAGMA busy_timeout = {};", BUSY_WAIT_MAX.as_millis()))?;
-    // Diesel's own table is there before the first migration and after the last was taken back, the mark is not.
-    let others = sql::<BigInt>("SELECT count(*) FROM sqlite_schema WHERE tbl_name <> ").bind::<Text, _>(HISTORY_TABLE);
-    let others = others.get_result::<i64>(conn)?;
-    let application_id = sql::<BigInt>("SELECT application_id FROM pragma_application_id").get_result::<i64>(conn)?;
-    if application_id != APPLICATION_ID && others > 0 {
-        return Err(Finding::Foreign);
-    }
-    log::debug!("checking {}", path.display());
-    require_whole_pages(path, conn)?;
-    // Not as the table-valued function: that takes its argument for the name of a table.
-    let verdict = sql::<Text>("PRAGMA integrity_check(1)").get_result::<String>(conn)?;
-    match verdict.as_str() {
-        "ok" => Ok(()),
-        _ => Err(Finding::Corrupt(verdict.replace('\n', ", "))),
-    }
-}
-
-/// Refuses a file that ends within a page: SQLite fills that up with zeros. A
-/// write that was cut off may leave one behind, but then the log has the page.
-fn require_whole_pages(path: &Path, conn: &mut SqliteConnection) -> Result<(), Finding> {
-    let page_bytes = sql::<BigInt>("SELECT page_size FROM pragma_page_size").get_result::<i64>(conn)?;
-    let bytes = |path: &Path| std::fs::metadata(path).map_or(0, |metadata| metadata.len());
-    let mut log = path.as_os_str().to_owned();
-    log.push("-wal");
-    match bytes(path) % page_bytes.unsigned_abs().max(1) {
-        beyond if beyond > 0 && bytes(Path::new(&log)) == 0 => Err(Finding::Corrupt(format!(
-            "its last page has only {beyond} of {page_bytes} bytes"
-        ))),
-        _ => Ok(()),
     }
 }

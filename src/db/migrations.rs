@@ -1,19 +1,45 @@
 //! Which migrations exist, which are applied, and how to apply them.
 
-use diesel::migration::{Migration, MigrationConnection, MigrationSource};
-use diesel::sqlite::{Sqlite, SqliteConnection};
+use diesel::backend::Backend;
+use diesel::migration::{MigrationConnection, MigrationSource};
+use diesel::pg::PgConnection;
+use diesel::sqlite::SqliteConnection;
 use diesel_migrations::{EmbeddedMigrations, MigrationHarness, embed_migrations};
 use thiserror::Error;
 
-const SQLITE: EmbeddedMigrations = embed_migrations!("migrations/sqlite");
+use crate::db::DatabaseUrl;
 
-/// The same once more as text, for those who want to read it: diesel's embedded
-/// migrations do not show their SQL.
-const SQLITE_SQL: &[(&str, &str, &str)] = &[(
-    "0001_resources",
-    include_str!("../../migrations/sqlite/0001_resources/up.sql"),
-    include_str!("../../migrations/sqlite/0001_resources/down.sql"),
-)];
+/// The migrations for one kind of database, oldest first.
+struct Known {
+    embedded: EmbeddedMigrations,
+    /// The same once more as text, for those who want to read it: diesel's
+    /// embedded migrations do not show their SQL.
+    sql: &'static [Sql],
+}
+
+struct Sql {
+    name: &'static str,
+    up: &'static str,
+    down: &'static str,
+}
+
+static SQLITE: Known = Known {
+    embedded: embed_migrations!("migrations/sqlite"),
+    sql: &[Sql {
+        name: "0001_resources",
+        up: include_str!("../../migrations/sqlite/0001_resources/up.sql"),
+        down: include_str!("../../migrations/sqlite/0001_resources/down.sql"),
+    }],
+};
+
+static POSTGRES: Known = Known {
+    embedded: embed_migrations!("migrations/postgres"),
+    sql: &[Sql {
+        name: "0001_resources",
+        up: include_str!("../../migrations/postgres/0001_resources/up.sql"),
+        down: include_str!("../../migrations/postgres/0001_resources/down.sql"),
+    }],
+};
 
 /// The table in which diesel keeps what is applied.
 pub(super) const HISTORY_TABLE: &str = "__diesel_schema_migrations";
@@ -57,11 +83,26 @@ pub enum MigrationError {
     },
 }
 
+impl MigrationError {
+    fn failed(name: &str, error: impl ToString) -> Self {
+        Self::Failed {
+            name: name.to_owned(),
+            // PostgreSQL tells its reasons in several lines.
+            reason: error.to_string().split_whitespace().collect::<Vec<_>>().join(" "),
+        }
+    }
+}
+
 /// The migrations of one open database.
 pub struct Migrations<'c> {
-    conn: &'c mut SqliteConnection,
-    known: Vec<Box<dyn Migration<Sqlite>>>,
+    conn: Conn<'c>,
+    known: &'static Known,
     applied: Vec<String>,
+}
+
+enum Conn<'c> {
+    Sqlite(&'c mut SqliteConnection),
+    Postgres(&'c mut PgConnection),
 }
 
 /// What is to be done with one migration.
@@ -74,19 +115,23 @@ pub enum Step {
 }
 
 impl<'c> Migrations<'c> {
-    /// Reads what is applied. Writes nothing, not even diesel's own table.
-    pub(super) fn of(conn: &'c mut SqliteConnection, has_history: bool) -> Result<Self, MigrationError> {
-        let failed = |reason: String| MigrationError::Failed {
-            name: "list".to_owned(),
-            reason,
+    /// Reads what is applied, if there is a history. Writes nothing, not even
+    /// diesel's own table.
+    pub(super) fn on_sqlite(conn: &'c mut SqliteConnection, has_history: bool) -> Result<Self, MigrationError> {
+        Self::read(Conn::Sqlite(conn), &SQLITE, has_history)
+    }
+
+    /// The same on PostgreSQL.
+    pub(super) fn on_postgres(conn: &'c mut PgConnection, has_history: bool) -> Result<Self, MigrationError> {
+        Self::read(Conn::Postgres(conn), &POSTGRES, has_history)
+    }
+
+    fn read(mut conn: Conn<'c>, known: &'static Known, has_history: bool) -> Result<Self, MigrationError> {
+        let mut applied = match &mut conn {
+            _ if !has_history => Vec::new(),
+            Conn::Sqlite(conn) => applied(*conn)?,
+            Conn::Postgres(conn) => applied(*conn)?,
         };
-        let mut known = MigrationSource::<Sqlite>::migrations(&SQLITE).map_err(|e| failed(e.to_string()))?;
-        known.sort_by_key(|migration| migration.name().to_string());
-        let mut applied = Vec::new();
-        if has_history {
-            let versions = conn.applied_migrations().map_err(|e| failed(e.to_string()))?;
-            applied.extend(versions.iter().map(ToString::to_string));
-        }
         applied.sort();
         let migrations = Self { conn, known, applied };
         match migrations.applied.iter().find(|version| !migrations.knows(version)) {
@@ -97,9 +142,9 @@ impl<'c> Migrations<'c> {
 
     /// All migrations, oldest first.
     pub fn states(&self) -> Vec<MigrationState> {
-        let states = self.known.iter().map(|migration| MigrationState {
-            name: migration.name().to_string(),
-            applied: self.applied.contains(&migration.name().version().to_string()),
+        let states = self.known.sql.iter().map(|sql| MigrationState {
+            name: sql.name.to_owned(),
+            applied: self.applied.iter().any(|version| version == sql.version()),
         });
         states.collect()
     }
@@ -130,42 +175,68 @@ impl<'c> Migrations<'c> {
     /// Does one step of a plan, in a transaction of its own: cut off, it has
     /// not happened.
     pub fn run(&mut self, step: Step, name: &str) -> Result<(), MigrationError> {
-        let migration = self.known.iter().find(|known| known.name().to_string() == name);
-        let migration = migration.ok_or_else(|| MigrationError::Unknown(name.to_owned()))?;
-        let failed = |reason: String| MigrationError::Failed {
-            name: name.to_owned(),
-            reason,
-        };
-        self.conn.setup().map_err(|e| failed(e.to_string()))?;
-        match step {
-            Step::Apply => self.conn.run_migration(migration.as_ref()),
-            Step::Unapply => self.conn.revert_migration(migration.as_ref()),
+        match &mut self.conn {
+            Conn::Sqlite(conn) => run(*conn, self.known, step, name),
+            Conn::Postgres(conn) => run(*conn, self.known, step, name),
         }
-        .map(drop)
-        .map_err(|e| failed(e.to_string()))
     }
 
     /// What a migration does: the first comment of its SQL.
-    pub fn describe(name: &str) -> String {
-        let sql = Self::sql(name, Step::Apply).unwrap_or_default();
-        let comment = sql.lines().next().and_then(|line| line.strip_prefix("-- "));
-        comment.unwrap_or("Run SQL").to_owned()
+    pub fn describe(&self, name: &str) -> &'static str {
+        let sql = self.known.sql.iter().find(|sql| sql.name == name);
+        let comment = sql.and_then(|sql| sql.up.lines().next()?.strip_prefix("-- "));
+        comment.unwrap_or("Run SQL")
     }
 
-    /// The SQL of a migration, by name or number.
-    pub fn sql(name: &str, step: Step) -> Result<String, MigrationError> {
-        let mut found = SQLITE_SQL.iter().filter(|(known, ..)| known.starts_with(name));
-        match (found.next(), found.next()) {
-            (Some((_, up, down)), None) => Ok((if step == Step::Apply { *up } else { *down }).to_owned()),
+    /// The SQL of a migration for such a database, by name or number.
+    pub fn sql(url: &DatabaseUrl, name: &str, step: Step) -> Result<&'static str, MigrationError> {
+        let known = match url {
+            DatabaseUrl::Sqlite(_) => &SQLITE,
+            DatabaseUrl::Postgres(_) => &POSTGRES,
+        };
+        let mut found = known.sql.iter().filter(|sql| sql.name.starts_with(name));
+        match (found.next(), found.next(), step) {
+            (Some(sql), None, Step::Apply) => Ok(sql.up),
+            (Some(sql), None, Step::Unapply) => Ok(sql.down),
             _ => Err(MigrationError::Unknown(name.to_owned())),
         }
     }
 
     fn knows(&self, version: &str) -> bool {
-        self.known
-            .iter()
-            .any(|migration| migration.name().version().to_string() == version)
+        self.known.sql.iter().any(|sql| sql.version() == version)
     }
+}
+
+impl Sql {
+    /// What the history calls it: the number.
+    fn version(&self) -> &'static str {
+        self.name.split('_').next().unwrap_or(self.name)
+    }
+}
+
+fn applied<DB: Backend, C: MigrationHarness<DB>>(conn: &mut C) -> Result<Vec<String>, MigrationError> {
+    let versions = conn
+        .applied_migrations()
+        .map_err(|e| MigrationError::failed("list", e))?;
+    Ok(versions.iter().map(ToString::to_string).collect())
+}
+
+fn run<DB: Backend, C: MigrationHarness<DB> + MigrationConnection>(
+    conn: &mut C,
+    known: &Known,
+    step: Step,
+    name: &str,
+) -> Result<(), MigrationError> {
+    let migrations = MigrationSource::<DB>::migrations(&known.embedded).map_err(|e| MigrationError::failed(name, e))?;
+    let migration = migrations.iter().find(|migration| migration.name().to_string() == name);
+    let migration = migration.ok_or_else(|| MigrationError::Unknown(name.to_owned()))?;
+    conn.setup().map_err(|e| MigrationError::failed(name, e))?;
+    match step {
+        Step::Apply => conn.run_migration(migration.as_ref()),
+        Step::Unapply => conn.revert_migration(migration.as_ref()),
+    }
+    .map(drop)
+    .map_err(|e| MigrationError::failed(name, e))
 }
 
 fn find(states: &[MigrationState], name: &str) -> Result<usize, MigrationError> {
@@ -182,12 +253,16 @@ fn find(states: &[MigrationState], name: &str) -> Result<usize, MigrationError> 
 #[cfg(test)]
 mod tests {
     use diesel::connection::Connection;
+    use diesel::pg::Pg;
+    use diesel::sqlite::Sqlite;
 
     use super::*;
+    use crate::db::database::sqlite::has_table;
+    use crate::limits::TOKENS_STEP;
 
     fn migrate(conn: &mut SqliteConnection, target: &Target) -> Vec<(Step, String)> {
-        let has_history = super::super::database::has_table(conn, HISTORY_TABLE).expect("readable");
-        let mut migrations = Migrations::of(conn, has_history).expect("all known");
+        let has_history = has_table(conn, HISTORY_TABLE).expect("readable");
+        let mut migrations = Migrations::on_sqlite(conn, has_history).expect("all known");
         let plan = migrations.plan(target).expect("the target exists");
         for (step, name) in &plan {
             migrations.run(*step, name).expect("it runs");
@@ -195,15 +270,34 @@ mod tests {
         plan
     }
 
+    fn embedded_names<DB: Backend>(known: &Known) -> Vec<String> {
+        let embedded = MigrationSource::<DB>::migrations(&known.embedded).expect("embedded");
+        let mut names: Vec<_> = embedded.iter().map(|migration| migration.name().to_string()).collect();
+        names.sort();
+        names
+    }
+
     #[test]
     fn the_sql_of_every_migration_can_be_read() {
-        let known = MigrationSource::<Sqlite>::migrations(&SQLITE).expect("embedded");
-        let mut names: Vec<_> = known.iter().map(|migration| migration.name().to_string()).collect();
-        names.sort();
+        for (known, embedded) in [
+            (&SQLITE, embedded_names::<Sqlite>(&SQLITE)),
+            (&POSTGRES, embedded_names::<Pg>(&POSTGRES)),
+        ] {
+            let readable: Vec<_> = known.sql.iter().map(|sql| sql.name).collect();
+            assert_eq!(readable, embedded);
+        }
+    }
 
-        let readable: Vec<_> = SQLITE_SQL.iter().map(|(name, ..)| name.to_string()).collect();
+    #[test]
+    fn both_databases_have_the_same_migrations() {
+        assert_eq!(embedded_names::<Sqlite>(&SQLITE), embedded_names::<Pg>(&POSTGRES));
+    }
 
-        assert_eq!(readable, names);
+    #[test]
+    fn the_sequence_steps_over_as_many_as_a_session_takes() {
+        let step = format!("INCREMENT BY {TOKENS_STEP} ");
+
+        assert!(POSTGRES.sql[0].up.contains(&step));
     }
 
     #[test]

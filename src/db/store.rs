@@ -36,6 +36,28 @@ pub trait Store: Send {
     fn note_clock_offset(&mut self) -> Result<(), StoreError>;
 }
 
+impl<S: Store + ?Sized> Store for Box<S> {
+    fn transaction(
+        &mut self,
+        names: &[ResourceName],
+        decide: &mut dyn FnMut(Timestamp, &mut Rows),
+    ) -> Result<(), StoreError> {
+        (**self).transaction(names, decide)
+    }
+
+    fn expired(&mut self, rows_max: usize) -> Result<Vec<ResourceName>, StoreError> {
+        (**self).expired(rows_max)
+    }
+
+    fn prune(&mut self, rows_max: usize, idle_days: u32) -> Result<usize, StoreError> {
+        (**self).prune(rows_max, idle_days)
+    }
+
+    fn note_clock_offset(&mut self) -> Result<(), StoreError> {
+        (**self).note_clock_offset()
+    }
+}
+
 /// The database cannot be used at the moment. Its text is for the log; a
 /// client learns no more than that.
 #[derive(Debug, Error, PartialEq, Eq)]

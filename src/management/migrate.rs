@@ -30,10 +30,12 @@ impl Migrate {
             Some(target) => Target::Named(target),
         };
         // Looked at before anything is made: what is refused leaves no trace.
-        let plan = Database::open(&url, IfMissing::Pretend)?.migrations()?.plan(&target)?;
+        let mut database = Database::open(&url, IfMissing::Pretend)?;
+        let migrations = database.migrations()?;
+        let plan = migrations.plan(&target)?;
         if self.plan || self.check {
             if self.plan {
-                print_plan(&plan);
+                print_plan(&migrations, &plan);
             }
             return if self.check && !plan.is_empty() {
                 Err(CommandError::Unapplied)
@@ -41,8 +43,16 @@ impl Migrate {
                 Ok(())
             };
         }
-        let _ownership = Ownership::take(url.path())?;
+        drop(database);
+        let _ownership = url.path().map(Ownership::take).transpose()?;
         let mut database = Database::open(&url, IfMissing::Create)?;
+        database.wait_to_migrate()?;
+        // A migration that is applied leaves room for servers that do not know it yet; to take one back takes away
+        // what they stand on.
+        let takes_back = |(step, _): &(Step, String)| *step == Step::Unapply;
+        if database.migrations()?.plan(&target)?.iter().any(takes_back) {
+            database.keep_servers_off()?;
+        }
         let mut migrations = database.migrations()?;
         println!("Operations to perform:");
         match &target {
@@ -76,7 +86,7 @@ pub(super) fn run_plan(migrations: &mut Migrations<'_>, plan: &[(Step, String)])
     Ok(())
 }
 
-fn print_plan(plan: &[(Step, String)]) {
+fn print_plan(migrations: &Migrations<'_>, plan: &[(Step, String)]) {
     println!("Planned operations:");
     if plan.is_empty() {
         println!("  No planned migration operations.");
@@ -84,8 +94,8 @@ fn print_plan(plan: &[(Step, String)]) {
     for (step, name) in plan {
         println!("{name}");
         match step {
-            Step::Apply => println!("    {}", Migrations::describe(name)),
-            Step::Unapply => println!("    Undo {}", Migrations::describe(name)),
+            Step::Apply => println!("    {}", migrations.describe(name)),
+            Step::Unapply => println!("    Undo {}", migrations.describe(name)),
         }
     }
 }

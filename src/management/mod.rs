@@ -31,7 +31,7 @@ enum Command {
     Migrate(migrate::Migrate),
     /// List the migrations and which are applied.
     Showmigrations(showmigrations::Showmigrations),
-    /// Print the SQL of a migration.
+    /// Print the SQL of a migration, as the configured database gets it.
     Sqlmigrate(sqlmigrate::Sqlmigrate),
     /// Check the settings, the database and its migrations.
     Check(check::Check),
@@ -51,7 +51,7 @@ impl CommandLine {
             Command::Runserver(command) => command.run(&settings),
             Command::Migrate(command) => command.run(&settings),
             Command::Showmigrations(command) => command.run(&settings),
-            Command::Sqlmigrate(command) => command.run(),
+            Command::Sqlmigrate(command) => command.run(&settings),
             Command::Check(command) => command.run(&settings),
             Command::Dbshell(command) => command.run(&settings),
         }

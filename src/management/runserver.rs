@@ -27,8 +27,11 @@ pub struct Runserver {
     /// Where to listen: PORT, ADDR:PORT or, for version 6, `[ADDR]:PORT`.
     #[arg(default_value_t = format!("{DEFAULT_ADDRESS}:{DEFAULT_PORT}"))]
     address: String,
-    /// Refuse to start instead of applying missing migrations.
+    /// Apply missing migrations first, also on PostgreSQL.
     #[arg(long)]
+    migrate: bool,
+    /// Refuse to start instead of applying missing migrations.
+    #[arg(long, conflicts_with = "migrate")]
     no_migrate: bool,
 }
 
@@ -40,25 +43,29 @@ impl Runserver {
         let system = actix_web::rt::System::new();
         // From before the first write on.
         system.block_on(async { survive_file_size_limit() })?;
+        // A file belongs to one server, which may migrate it; a PostgreSQL database is migrated when somebody says so.
+        let migrate = self.migrate || (url.path().is_some() && !self.no_migrate);
         // Looked at before anything is made: what is refused leaves no trace.
-        if self.no_migrate {
-            Database::open(&url, IfMissing::Refuse)?.require_migrated()?;
-        } else {
+        if migrate {
             Database::open(&url, IfMissing::Pretend)?.migrations()?;
+        } else {
+            Database::open(&url, IfMissing::Refuse)?.require_migrated()?;
         }
         let listener = TcpListener::bind(address).map_err(|error| match error.kind() {
             ErrorKind::AddrInUse => CommandError::PortInUse(address),
             _ => CommandError::Bind(address, error),
         })?;
-        let mut ownership = Ownership::take(url.path())?;
-        let mut database = if self.no_migrate {
-            Database::open(&url, IfMissing::Refuse)?
-        } else {
+        // A PostgreSQL database is owned by the very session that commits to it.
+        let mut ownership = url.path().map(Ownership::take).transpose()?;
+        let mut database = if migrate {
             let mut database = Database::open(&url, IfMissing::Create)?;
             apply_missing(&mut database)?;
             database
+        } else {
+            Database::open(&url, IfMissing::Refuse)?
         };
         database.require_migrated()?;
+        let store = database.into_store()?;
         println!("System check identified no issues (0 silenced).");
         let connections_max = connections_max(settings.connections_max, room);
         let config = ServerConfig {
@@ -72,10 +79,10 @@ impl Runserver {
             waiters_per_resource_max: settings.waiters_per_resource_max,
             prune_after_days: settings.prune_after_days,
         };
-        let (engine, batcher) = Batcher::spawn(database.into_store()?, policy)?;
+        let (engine, batcher) = Batcher::spawn(store, policy)?;
         let announce = |bound: SocketAddr| {
             let owner = format!("cls runserver {bound} (pid {})", std::process::id());
-            if let Err(error) = ownership.describe(&owner) {
+            if let Some(Err(error)) = ownership.as_mut().map(|ownership| ownership.describe(&owner)) {
                 log::warn!("cannot write down who owns the database: {error}");
             }
             banner(bound, &url);
@@ -90,6 +97,7 @@ impl Runserver {
 }
 
 fn apply_missing(database: &mut Database) -> Result<(), CommandError> {
+    database.wait_to_migrate()?;
     let mut migrations = database.migrations()?;
     let plan = migrations.plan(&Target::Latest)?;
     if !plan.is_empty() {

@@ -2,10 +2,11 @@
 
 use clap::Args;
 
-use crate::db::{Migrations, Step};
+use crate::db::{DatabaseUrl, Migrations, Step};
 use crate::management::CommandError;
+use crate::settings::Settings;
 
-/// Print the SQL of a migration.
+/// Print the SQL of a migration, as the configured database gets it.
 #[derive(Debug, Args)]
 pub struct Sqlmigrate {
     /// The migration, by name or number.
@@ -16,9 +17,13 @@ pub struct Sqlmigrate {
 }
 
 impl Sqlmigrate {
-    pub(super) fn run(self) -> Result<(), CommandError> {
+    pub(super) fn run(self, settings: &Settings) -> Result<(), CommandError> {
+        let url = DatabaseUrl::parse(&settings.database_url)?;
         let step = if self.backwards { Step::Unapply } else { Step::Apply };
-        println!("BEGIN;\n{}\nCOMMIT;", Migrations::sql(&self.name, step)?.trim_end());
+        println!(
+            "BEGIN;\n{}\nCOMMIT;",
+            Migrations::sql(&url, &self.name, step)?.trim_end()
+        );
         Ok(())
     }
 }

@@ -2,7 +2,12 @@
 
 use std::process::Command;
 
-use crate::support::Server;
+use crate::support::{Server, on_postgres};
+
+#[test]
+fn all_recorded_cases_pass_on_postgres() {
+    on_postgres(all_recorded_cases_pass);
+}
 
 #[test]
 fn all_recorded_cases_pass() {

@@ -16,6 +16,7 @@ mod names;
 mod other_process;
 mod panics;
 mod pause;
+mod postgres;
 mod power_loss;
 mod read_only;
 mod stop;

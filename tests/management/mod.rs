@@ -4,6 +4,7 @@
 mod dbshell;
 mod failures;
 mod migrate;
+mod postgres;
 mod runserver;
 mod settings;
 mod showmigrations;

@@ -31,7 +31,15 @@ fn each_wrong_database_url_is_refused_without_being_repeated() {
     for (url, says) in [
         ("db.sqlite3", "must begin with sqlite://"),
         ("mysql://user:secret@host/db", "must begin with sqlite://"),
-        ("postgres://user:secret@host/db", "does not support PostgreSQL yet"),
+        ("postgres://user:secret@host", "names no database"),
+        (
+            "postgres://user:sec/secret@host/db",
+            "'@' or a '/' in its user or password",
+        ),
+        (
+            "postgres://user:secret/db",
+            "what follows the colon after a host is no port",
+        ),
         ("sqlite://", "names no file"),
         ("sqlite://:memory:", "would lose every lock"),
         ("sqlite://db?mode=secret", "may not contain '?'"),

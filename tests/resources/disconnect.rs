@@ -29,7 +29,7 @@ fn becomes_free(server: &Server, name: &str) {
 }
 
 #[test]
-fn fifty_who_left_are_passed_over_and_the_one_behind_them_is_served_at_once() {
+pub(super) fn fifty_who_left_are_passed_over_and_the_one_behind_them_is_served_at_once() {
     let server = one_worker();
     let token = hold(&server, "r");
     let mut dead = Vec::new();
@@ -53,7 +53,7 @@ fn fifty_who_left_are_passed_over_and_the_one_behind_them_is_served_at_once() {
 }
 
 #[test]
-fn the_living_one_is_served_even_if_those_before_it_leave_during_the_release() {
+pub(super) fn the_living_one_is_served_even_if_those_before_it_leave_during_the_release() {
     let server = Server::start();
     for round in 0..10 {
         let name = format!("r{round}");
@@ -88,7 +88,7 @@ fn the_living_one_is_served_even_if_those_before_it_leave_during_the_release() {
 }
 
 #[test]
-fn whoever_leaves_as_it_is_granted_has_read_the_answer_or_gives_the_lock_back() {
+pub(super) fn whoever_leaves_as_it_is_granted_has_read_the_answer_or_gives_the_lock_back() {
     let server = Server::start();
     let mut releaser = connected(&server);
     let (mut answered, mut given_back) = (0, 0);
@@ -135,7 +135,7 @@ fn whoever_leaves_as_it_is_granted_has_read_the_answer_or_gives_the_lock_back() 
 }
 
 #[test]
-fn a_half_closed_client_counts_as_gone() {
+pub(super) fn a_half_closed_client_counts_as_gone() {
     let server = one_worker();
     let token = hold(&server, "r");
     let mut half_closed = in_line(&server, "r", &with_timeout("half", 60));
@@ -157,7 +157,7 @@ fn a_half_closed_client_counts_as_gone() {
 }
 
 #[test]
-fn whoever_cannot_be_answered_any_more_does_not_keep_a_plain_lock() {
+pub(super) fn whoever_cannot_be_answered_any_more_does_not_keep_a_plain_lock() {
     let server = Server::start();
     for round in 0..100 {
         let name = format!("r{round}");

@@ -36,17 +36,17 @@ fn stops_on(signal: Signal) {
 }
 
 #[test]
-fn sigterm_tells_all_who_wait_and_ends_with_success() {
+pub(super) fn sigterm_tells_all_who_wait_and_ends_with_success() {
     stops_on(Signal::TERM);
 }
 
 #[test]
-fn sigint_tells_all_who_wait_and_ends_with_success() {
+pub(super) fn sigint_tells_all_who_wait_and_ends_with_success() {
     stops_on(Signal::INT);
 }
 
 #[test]
-fn idle_connections_do_not_delay_the_stop() {
+pub(super) fn idle_connections_do_not_delay_the_stop() {
     let mut server = Server::start();
     let mut idle: Vec<_> = (0..20).map(|_| connected(&server)).collect();
     let _silent: Vec<_> = (0..20).map(|_| server.client()).collect();
@@ -65,7 +65,7 @@ fn idle_connections_do_not_delay_the_stop() {
 }
 
 #[test]
-fn what_is_being_committed_is_finished_and_answered() {
+pub(super) fn what_is_being_committed_is_finished_and_answered() {
     let mut server = one_worker();
     hold(&server, "r");
     let blocker = Blocker::lock(&server);
@@ -87,7 +87,7 @@ fn what_is_being_committed_is_finished_and_answered() {
 }
 
 #[test]
-fn a_second_signal_ends_at_once() {
+pub(super) fn a_second_signal_ends_at_once() {
     let mut server = one_worker();
     let _blocker = Blocker::lock(&server);
     let (mut running, mut bystander) = (connected(&server), connected(&server));

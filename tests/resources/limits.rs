@@ -11,7 +11,7 @@ const AT_ONCE: Duration = Duration::from_secs(1);
 const BODY_BYTES_MAX: usize = 1 << 20;
 
 #[test]
-fn one_waiter_too_many_for_a_resource_is_answered_429() {
+pub(super) fn one_waiter_too_many_for_a_resource_is_answered_429() {
     let server = Server::start_with(&[("WORKERS", "1"), ("WAITERS_PER_RESOURCE_MAX", "2")]);
     hold(&server, "r");
     hold(&server, "other");
@@ -39,7 +39,7 @@ fn one_waiter_too_many_for_a_resource_is_answered_429() {
 }
 
 #[test]
-fn one_waiter_too_many_in_all_is_answered_503() {
+pub(super) fn one_waiter_too_many_in_all_is_answered_503() {
     let server = Server::start_with(&[("WORKERS", "1"), ("WAITERS_MAX", "2")]);
     for name in ["a", "b", "c"] {
         hold(&server, name);
@@ -60,7 +60,7 @@ fn one_waiter_too_many_in_all_is_answered_503() {
 }
 
 #[test]
-fn with_no_room_for_waiters_nobody_waits_and_the_rest_works() {
+pub(super) fn with_no_room_for_waiters_nobody_waits_and_the_rest_works() {
     let server = Server::start_with(&[("WAITERS_MAX", "0")]);
     hold(&server, "r");
 
@@ -74,7 +74,7 @@ fn with_no_room_for_waiters_nobody_waits_and_the_rest_works() {
 }
 
 #[test]
-fn one_operation_too_many_in_the_queue_is_answered_503() {
+pub(super) fn one_operation_too_many_in_the_queue_is_answered_503() {
     let server = Server::start_with(&[("WORKERS", "1"), ("OPERATIONS_QUEUED_MAX", "1")]);
     let mut clients: Vec<Client> = (0..6).map(|_| connected(&server)).collect();
 
@@ -107,7 +107,7 @@ fn one_operation_too_many_in_the_queue_is_answered_503() {
 }
 
 #[test]
-fn one_connection_too_many_is_answered_503_and_closed() {
+pub(super) fn one_connection_too_many_is_answered_503_and_closed() {
     let server = Server::start_with(&[("CONNECTIONS_MAX", "2")]);
     let mut first = connected(&server);
     let second = connected(&server);
@@ -129,7 +129,7 @@ fn one_connection_too_many_is_answered_503_and_closed() {
 }
 
 #[test]
-fn a_body_of_a_mebibyte_is_read_and_one_byte_more_is_not() {
+pub(super) fn a_body_of_a_mebibyte_is_read_and_one_byte_more_is_not() {
     let server = Server::start();
     let body = by("k");
     let largest = format!("{body}{}", " ".repeat(BODY_BYTES_MAX - body.len()));
@@ -154,7 +154,7 @@ fn a_body_of_a_mebibyte_is_read_and_one_byte_more_is_not() {
 }
 
 #[test]
-fn a_chunked_body_is_counted_as_it_comes() {
+pub(super) fn a_chunked_body_is_counted_as_it_comes() {
     let server = Server::start();
     let mut client = server.client();
     client.send_raw(b"PUT /resources/r/ HTTP/1.1\r\nHost: t\r\nTransfer-Encoding: chunked\r\n\r\n");

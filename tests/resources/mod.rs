@@ -6,6 +6,7 @@ mod disconnect;
 mod drain;
 mod expiry;
 mod limits;
+mod postgres;
 mod release;
 mod waiting;
 

@@ -22,7 +22,7 @@ const PUSH_MAX: Duration = Duration::from_secs(20);
 const PROMISED: Duration = Duration::from_millis(50);
 
 #[test]
-fn a_wait_ends_with_408_at_its_deadline_and_never_before() {
+pub(super) fn a_wait_ends_with_408_at_its_deadline_and_never_before() {
     let server = Server::start();
     hold(&server, "r");
     let wait = Duration::from_secs(1);
@@ -55,7 +55,7 @@ fn a_wait_ends_with_408_at_its_deadline_and_never_before() {
 }
 
 #[test]
-fn who_timed_out_is_not_in_line_any_more() {
+pub(super) fn who_timed_out_is_not_in_line_any_more() {
     let server = Server::start();
     let token = hold(&server, "r");
 
@@ -67,7 +67,7 @@ fn who_timed_out_is_not_in_line_any_more() {
 }
 
 #[test]
-fn a_timeout_of_zero_or_null_does_not_wait() {
+pub(super) fn a_timeout_of_zero_or_null_does_not_wait() {
     let server = Server::start();
     hold(&server, "r");
 
@@ -80,7 +80,7 @@ fn a_timeout_of_zero_or_null_does_not_wait() {
 }
 
 #[test]
-fn a_release_hands_over_in_the_same_commit() {
+pub(super) fn a_release_hands_over_in_the_same_commit() {
     let server = one_worker();
     let mut late = Vec::new();
     for round in 0..15 {
@@ -110,7 +110,7 @@ fn a_release_hands_over_in_the_same_commit() {
 }
 
 #[test]
-fn an_expiry_hands_over_at_that_instant() {
+pub(super) fn an_expiry_hands_over_at_that_instant() {
     let server = Server::start();
     let waiters: Vec<_> = (0..11)
         .map(|number| {
@@ -141,7 +141,7 @@ fn an_expiry_hands_over_at_that_instant() {
 }
 
 #[test]
-fn two_hundred_waiters_are_served_in_the_order_in_which_they_came() {
+pub(super) fn two_hundred_waiters_are_served_in_the_order_in_which_they_came() {
     let server = one_worker();
     let mut latest = hold(&server, "r");
     let waiters: Vec<_> = (0..200)
@@ -159,7 +159,7 @@ fn two_hundred_waiters_are_served_in_the_order_in_which_they_came() {
 }
 
 #[test]
-fn a_plain_put_never_overtakes_those_who_wait() {
+pub(super) fn a_plain_put_never_overtakes_those_who_wait() {
     let server = one_worker();
     hold(&server, "r");
     let mut waiters: Vec<_> = (0..50)
@@ -202,7 +202,7 @@ fn a_plain_put_never_overtakes_those_who_wait() {
 }
 
 #[test]
-fn a_plain_put_at_the_instant_of_expiry_does_not_overtake_either() {
+pub(super) fn a_plain_put_at_the_instant_of_expiry_does_not_overtake_either() {
     let server = Server::start();
     thread::scope(|scope| {
         for number in 0..6 {
@@ -231,7 +231,7 @@ fn a_plain_put_at_the_instant_of_expiry_does_not_overtake_either() {
 }
 
 #[test]
-fn the_ttl_of_a_waiter_counts_from_its_grant() {
+pub(super) fn the_ttl_of_a_waiter_counts_from_its_grant() {
     let server = one_worker();
     hold(&server, "r");
     let mut waiter = in_line(&server, "r", r#"{"locked_by": "waiter", "ttl": 2, "timeout": 30}"#);

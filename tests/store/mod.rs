@@ -1,5 +1,7 @@
 //! One suite of claims about a store, run on every backend.
 
+mod postgres;
+mod recorder;
 mod sqlite;
 mod suite;
 
@@ -21,6 +23,9 @@ trait Backend {
     /// Runs SQL beside the store; answers with one string a row, its columns
     /// separated by bars.
     fn sql(&self, statement: &str) -> Vec<String>;
+
+    /// Makes the source of tokens forget that it gave any.
+    fn put_counter_back(&self);
 }
 
 /// Nobody waits in these tests.

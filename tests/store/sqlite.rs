@@ -1,16 +1,17 @@
 //! The claims on SQLite, and what only SQLite can be asked: which statements
 //! run hot, and that they look at no row in vain.
 
-use std::cell::RefCell;
 use std::fs;
 use std::process::Command;
+use std::time::Duration;
 
-use diesel::connection::{Instrumentation, InstrumentationEvent, set_default_instrumentation};
 use tempfile::TempDir;
 
+use central_locking_system::clock::Timestamp;
 use central_locking_system::db::{Database, DatabaseUrl, IfMissing, SqliteStore, Store, Target};
 
-use super::{Backend, acquire, release, run, suite};
+use super::recorder::{assert_golden, statements_of, two_batches};
+use super::{Backend, acquire, load, release, run, suite};
 
 struct Sqlite {
     directory: TempDir,
@@ -49,6 +50,10 @@ impl Backend for Sqlite {
         let rows = String::from_utf8(output.stdout).expect("rows are text");
         rows.lines().map(str::to_owned).collect()
     }
+
+    fn put_counter_back(&self) {
+        self.sql("UPDATE server_state SET fencing_token = 0");
+    }
 }
 
 macro_rules! on_sqlite {
@@ -67,16 +72,47 @@ on_sqlite! {
     what_was_committed_is_the_same_after_reopening
     rows_come_in_the_order_in_which_they_were_asked_for
     only_what_changed_is_written
+    a_refusal_beside_a_grant_leaves_no_row
     names_and_keys_are_kept_byte_by_byte
     tokens_go_on_after_reopening_and_after_pruning
     a_counter_that_was_put_back_is_not_believed
-    time_is_never_before_the_latest_grant
-    a_clock_that_is_ahead_is_written_down_for_readers
     expired_locks_are_found_the_oldest_first
     only_rows_that_were_free_for_long_are_pruned
     pruning_goes_round_in_small_steps
     what_another_connection_changed_is_seen_by_the_next_transaction
     a_row_that_was_pruned_is_made_again
+}
+
+#[test]
+fn time_is_never_before_the_latest_grant() {
+    let backend = Sqlite::new();
+    let (early, _) = load(&mut backend.open(), &[]);
+    let ahead = early + Duration::from_secs(3600);
+    backend.sql(&format!("UPDATE server_state SET clock_us = {}", ahead.as_us()));
+
+    let mut store = backend.open();
+    let (first, _) = load(&mut store, &[]);
+    let (second, _) = load(&mut store, &[]);
+
+    assert!(first >= ahead && second >= first);
+}
+
+#[test]
+fn a_clock_that_is_ahead_is_written_down_for_readers() {
+    let backend = Sqlite::new();
+    let ahead = Timestamp::wall_clock() + Duration::from_secs(3600);
+    backend.sql(&format!("UPDATE server_state SET clock_us = {}", ahead.as_us()));
+    let mut store = backend.open();
+    run(&mut store, &[("r", acquire("k", Some(60)))]);
+
+    store.note_clock_offset().expect("it is written");
+
+    let offset = backend.sql("SELECT clock_offset_us > 3590000000 AND clock_offset_us < 3610000000 FROM server_state");
+    assert_eq!(offset, ["1"]);
+    assert_eq!(
+        backend.sql("SELECT seconds_left > 30 AND seconds_left <= 60 FROM held_locks"),
+        ["1"]
+    );
 }
 
 #[test]
@@ -93,79 +129,25 @@ fn a_transaction_that_changes_nothing_writes_nothing() {
     assert!(written() != before, "a release was not");
 }
 
-thread_local! {
-    /// What the connections of this thread, and so of this test, were asked.
-    static STATEMENTS: RefCell<Vec<String>> = const { RefCell::new(Vec::new()) };
-    /// Which of them were prepared to be kept.
-    static KEPT: RefCell<Vec<String>> = const { RefCell::new(Vec::new()) };
-}
-
-struct Recorder;
-
-impl Instrumentation for Recorder {
-    fn on_connection_event(&mut self, event: InstrumentationEvent<'_>) {
-        match event {
-            InstrumentationEvent::StartQuery { query, .. } => {
-                let query = query.to_string();
-                let text = query.split("-- binds:").next().unwrap_or_default().trim().to_owned();
-                STATEMENTS.with_borrow_mut(|statements| statements.push(text));
-            }
-            InstrumentationEvent::CacheQuery { sql, .. } => {
-                KEPT.with_borrow_mut(|kept| kept.push(sql.trim().to_owned()))
-            }
-            _ => {}
-        }
-    }
-}
-
-/// The statements of `work` on an open store.
-fn statements_of(work: impl FnOnce(&Sqlite, &mut SqliteStore)) -> (Sqlite, Vec<String>) {
-    set_default_instrumentation(|| Some(Box::new(Recorder))).expect("no other thread panicked");
-    let backend = Sqlite::new();
-    let mut store = backend.open();
-    STATEMENTS.take();
-    KEPT.take();
-    work(&backend, &mut store);
-    (backend, STATEMENTS.take())
-}
-
-/// One batch that makes a row and one that changes it.
-fn two_batches(_: &Sqlite, store: &mut SqliteStore) {
-    run(store, &[("a", acquire("k", Some(60)))]);
-    run(store, &[("a", release("k"))]);
-}
-
 #[test]
 fn the_hot_statements_are_these() {
-    let (_, statements) = statements_of(two_batches);
+    let (_, asked) = statements_of::<Sqlite>(two_batches);
 
-    let golden = include_str!("hot_statements.sqlite.sql");
-    let golden: Vec<_> = golden.trim().trim_end_matches(';').split(";\n\n").collect();
-    for statement in &statements {
-        assert!(
-            golden.contains(&statement.as_str()),
-            "not in the golden copy: {statement}"
-        );
-    }
-    for statement in golden {
-        assert!(
-            statements.iter().any(|ran| ran == statement),
-            "it never ran: {statement}"
-        );
-    }
+    assert_golden(&asked.statements, include_str!("hot_statements.sqlite.sql"));
 }
 
 #[test]
 fn each_hot_statement_is_prepared_once() {
-    let (_, mut statements) = statements_of(|backend, store| {
+    let (_, asked) = statements_of::<Sqlite>(|backend, store| {
         two_batches(backend, store);
         two_batches(backend, store);
     });
+    let mut statements = asked.statements;
     statements.retain(|statement| !["BEGIN IMMEDIATE", "COMMIT"].contains(&statement.as_str()));
     statements.sort();
     statements.dedup();
 
-    let mut kept: Vec<_> = KEPT.take().into_iter().filter(|sql| statements.contains(sql)).collect();
+    let mut kept: Vec<_> = asked.kept.into_iter().filter(|sql| statements.contains(sql)).collect();
     kept.sort();
 
     assert_eq!(
@@ -178,13 +160,14 @@ fn each_hot_statement_is_prepared_once() {
 
 #[test]
 fn a_row_in_use_is_read_once() {
-    let (_, statements) = statements_of(|backend, store| {
+    let (_, asked) = statements_of::<Sqlite>(|backend, store| {
         for _ in 0..5 {
             two_batches(backend, store);
         }
     });
 
-    let reads = statements
+    let reads = asked
+        .statements
         .iter()
         .filter(|statement| statement.contains("`resources`.`name` = ?"));
     assert_eq!(reads.count(), 2, "before it is there, and after");
@@ -192,7 +175,7 @@ fn a_row_in_use_is_read_once() {
 
 #[test]
 fn no_statement_reads_a_row_in_vain() {
-    let (backend, statements) = statements_of(|backend, store| {
+    let (backend, asked) = statements_of::<Sqlite>(|backend, store| {
         two_batches(backend, store);
         backend.sql("UPDATE resources SET released_at_us = 1 WHERE name = 'a'");
         store.expired(10).expect("it works");
@@ -200,7 +183,11 @@ fn no_statement_reads_a_row_in_vain() {
     });
 
     let (mut by_name, mut by_id, mut by_expiry) = (0, 0, 0);
-    for statement in statements.iter().filter(|statement| statement.contains("resources")) {
+    for statement in asked
+        .statements
+        .iter()
+        .filter(|statement| statement.contains("resources"))
+    {
         let plan = backend.sql(&format!("EXPLAIN QUERY PLAN {statement}")).join("\n");
         assert!(!plan.contains("SCAN"), "{statement}\n{plan}");
         by_name += usize::from(plan.contains("INDEX sqlite_autoindex_resources_1 (name"));

@@ -2,7 +2,9 @@
 //! that puts on the wire exactly what it is told.
 
 mod client;
+mod postgres;
 mod server;
 
 pub use client::{Answer, Client};
-pub use server::{Cls, Server, eventually};
+pub use postgres::{Cluster, PostgresDatabase};
+pub use server::{Cls, Server, eventually, on_postgres};

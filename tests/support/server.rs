@@ -1,5 +1,6 @@
 //! A real `cls` process in a directory of its own, on a port of its own.
 
+use std::cell::Cell;
 use std::io::{BufRead, BufReader};
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
@@ -12,7 +13,7 @@ use std::time::{Duration, Instant};
 use rustix::process::{Pid, Signal, kill_process};
 use tempfile::TempDir;
 
-use crate::support::Client;
+use crate::support::{Client, Cluster, PostgresDatabase};
 
 /// How long a server may take to say that it serves, on a busy machine.
 const START_WAIT_MAX: Duration = Duration::from_secs(20);
@@ -114,6 +115,7 @@ impl Cls {
                 log,
                 cls: self.clone(),
                 directory: None,
+                postgres: None,
             }),
             None => {
                 child.wait().expect("the server ended");
@@ -145,6 +147,19 @@ pub struct Server {
     log: PathBuf,
     cls: Cls,
     directory: Option<Arc<TempDir>>,
+    postgres: Option<PostgresDatabase>,
+}
+
+thread_local! {
+    static ON_POSTGRES: Cell<bool> = const { Cell::new(false) };
+}
+
+/// Runs a claim with servers on PostgreSQL: those that this thread starts with
+/// an empty database.
+pub fn on_postgres(claim: impl FnOnce()) {
+    ON_POSTGRES.set(true);
+    claim();
+    ON_POSTGRES.set(false);
 }
 
 impl Server {
@@ -160,8 +175,13 @@ impl Server {
         for (name, value) in variables {
             cls = cls.with(name, value);
         }
+        let postgres = ON_POSTGRES.get().then(|| Cluster::shared().database());
+        if let Some(database) = &postgres {
+            cls = cls.with("DATABASE_URL", &database.url);
+        }
         let mut server = cls.start();
         server.directory = Some(directory);
+        server.postgres = postgres;
         server
     }
 
@@ -184,6 +204,11 @@ impl Server {
 
     pub fn database(&self) -> PathBuf {
         self.cls.directory.join("db.sqlite3")
+    }
+
+    /// The database of a server that was started [`on_postgres`].
+    pub fn postgres(&self) -> &PostgresDatabase {
+        self.postgres.as_ref().expect("it was started on PostgreSQL")
     }
 
     pub fn pid(&self) -> u32 {
@@ -215,9 +240,10 @@ impl Server {
     /// Kills it with SIGKILL and starts another in the same directory.
     pub fn kill_and_restart(mut self) -> Self {
         self.kill();
-        let directory = self.directory.take();
+        let (directory, postgres) = (self.directory.take(), self.postgres.take());
         let mut server = self.cls.start();
         server.directory = directory;
+        server.postgres = postgres;
         server
     }
 
@@ -229,6 +255,9 @@ impl Server {
 
     /// What `SELECT` answers, one string a row, read by a second connection.
     pub fn select(&self, query: &str) -> Vec<String> {
+        if let Some(database) = &self.postgres {
+            return database.sql(query);
+        }
         let output = Command::new("sqlite3")
             .arg(self.database())
             .arg(query)

@@ -1,0 +1,183 @@
+//! An SQLite file, opened with care: whole, ours, and never made by mistake.
+
+use std::fs::{File, OpenOptions};
+use std::io::{self, Read};
+use std::path::{Path, PathBuf};
+
+use diesel::connection::SimpleConnection;
+use diesel::dsl::sql;
+use diesel::prelude::*;
+use diesel::sql_types::{BigInt, Text};
+use diesel::sqlite::SqliteConnection;
+
+use crate::db::database::{DatabaseError, IfMissing};
+use crate::db::migrations::{HISTORY_TABLE, Migrations};
+use crate::db::{SqliteStore, StoreError};
+use crate::limits::BUSY_WAIT_MAX;
+
+/// The first bytes of every SQLite file.
+const MAGIC: &[u8; 16] = b"SQLite format 3\0";
+
+/// "CLSv", as the first migration sets it.
+const APPLICATION_ID: i64 = 0x434C_5376;
+
+/// An open file.
+pub(in crate::db) struct SqliteDatabase {
+    path: PathBuf,
+    conn: SqliteConnection,
+}
+
+impl SqliteDatabase {
+    /// Opens the file and makes sure that it is whole and ours. Whatever is
+    /// refused is left as it was.
+    pub(super) fn open(path: &Path, if_missing: IfMissing) -> Result<Self, DatabaseError> {
+        let path = std::path::absolute(path).map_err(|e| DatabaseError::unusable(path, e))?;
+        let refused = |e: ConnectionError| DatabaseError::Refused {
+            path: path.clone(),
+            reason: e.to_string(),
+        };
+        if !probe(&path, if_missing)? {
+            let conn = SqliteConnection::establish(":memory:").map_err(refused)?;
+            return Ok(Self { path, conn });
+        }
+        // SQLite follows links, and looks for the log beside the file that it finds.
+        let path = path.canonicalize().map_err(|e| DatabaseError::unusable(&path, e))?;
+        // Read-only: closing it again after a refusal must not write to a damaged file.
+        let mut reader = SqliteConnection::establish(&uri(&path, "ro")).map_err(refused)?;
+        examine(&path, &mut reader).map_err(|e| e.in_file(&path))?;
+        drop(reader);
+        let conn = SqliteConnection::establish(&uri(&path, "rw")).map_err(refused)?;
+        let mut database = Self { path, conn };
+        database.batch_execute(&format!("PRAGMA busy_timeout = {};", BUSY_WAIT_MAX.as_millis()))?;
+        Ok(database)
+    }
+
+    /// Its migrations.
+    pub(super) fn migrations(&mut self) -> Result<Migrations<'_>, DatabaseError> {
+        let has_history = has_table(&mut self.conn, HISTORY_TABLE).map_err(|e| DatabaseError::Refused {
+            path: self.path.clone(),
+            reason: e.to_string(),
+        })?;
+        Ok(Migrations::on_sqlite(&mut self.conn, has_history)?)
+    }
+
+    /// The store on the same file, for the engine.
+    pub(super) fn into_store(self) -> Result<SqliteStore, StoreError> {
+        let Self { path, conn } = self;
+        drop(conn);
+        SqliteStore::open(path)
+    }
+
+    fn batch_execute(&mut self, statements: &str) -> Result<(), DatabaseError> {
+        let path = &self.path;
+        self.conn.batch_execute(statements).map_err(|e| DatabaseError::Refused {
+            path: path.clone(),
+            reason: e.to_string(),
+        })
+    }
+}
+
+/// The name by which SQLite opens `path` and never creates it.
+pub(in crate::db) fn uri(path: &Path, mode: &str) -> String {
+    format!("file://{}?mode={mode}", path.display())
+}
+
+/// Whether the header of the file at `path` bears the mark of the first
+/// migration. Reads without SQLite, which might write.
+pub(in crate::db) fn is_marked_as_own(path: &Path) -> io::Result<bool> {
+    const APPLICATION_ID_AT: usize = 68;
+    let mut header = Vec::new();
+    File::open(path)?.take(100).read_to_end(&mut header)?;
+    let mark = (APPLICATION_ID as u32).to_be_bytes();
+    Ok(header.starts_with(MAGIC) && header.get(APPLICATION_ID_AT..APPLICATION_ID_AT + mark.len()) == Some(&mark))
+}
+
+/// Whether there is a table of that name.
+pub(in crate::db) fn has_table(conn: &mut SqliteConnection, name: &str) -> QueryResult<bool> {
+    let count = sql::<BigInt>("SELECT count(*) FROM sqlite_schema WHERE type = 'table' AND name = ");
+    Ok(count.bind::<Text, _>(name).get_result::<i64>(conn)? > 0)
+}
+
+/// Whether there is a file to open, after making one if that is wanted.
+fn probe(path: &Path, if_missing: IfMissing) -> Result<bool, DatabaseError> {
+    let mut options = OpenOptions::new();
+    options.read(true).write(true);
+    let opened = match options.open(path) {
+        Err(e) if e.kind() == io::ErrorKind::NotFound => match if_missing {
+            IfMissing::Create => options.create_new(true).open(path),
+            IfMissing::Refuse if !path.parent().is_some_and(Path::exists) => Err(e),
+            IfMissing::Refuse => return Err(DatabaseError::Missing(path.to_owned())),
+            IfMissing::Pretend => return Ok(false),
+        },
+        opened => opened,
+    };
+    let mut file: File = opened.map_err(|e| match e.kind() {
+        io::ErrorKind::IsADirectory => DatabaseError::Directory(path.to_owned()),
+        _ => DatabaseError::unusable(path, e),
+    })?;
+    let mut head = Vec::new();
+    file.by_ref()
+        .take(MAGIC.len() as u64)
+        .read_to_end(&mut head)
+        .map_err(|e| DatabaseError::unusable(path, e))?;
+    if head.is_empty() || head == MAGIC {
+        Ok(true)
+    } else {
+        Err(DatabaseError::NotADatabase(path.to_owned()))
+    }
+}
+
+enum Finding {
+    Foreign,
+    Corrupt(String),
+}
+
+impl Finding {
+    fn in_file(self, path: &Path) -> DatabaseError {
+        let path = path.to_owned();
+        match self {
+            Self::Foreign => DatabaseError::Foreign(path),
+            Self::Corrupt(detail) => DatabaseError::Corrupt { path, detail },
+        }
+    }
+}
+
+impl From<diesel::result::Error> for Finding {
+    fn from(error: diesel::result::Error) -> Self {
+        Self::Corrupt(error.to_string())
+    }
+}
+
+fn examine(path: &Path, conn: &mut SqliteConnection) -> Result<(), Finding> {
+    conn.batch_execute(&format!("PRAGMA busy_timeout = {};", BUSY_WAIT_MAX.as_millis()))?;
+    // Diesel's own table is there before the first migration and after the last was taken back, the mark is not.
+    let others = sql::<BigInt>("SELECT count(*) FROM sqlite_schema WHERE tbl_name <> ").bind::<Text, _>(HISTORY_TABLE);
+    let others = others.get_result::<i64>(conn)?;
+    let application_id = sql::<BigInt>("SELECT application_id FROM pragma_application_id").get_result::<i64>(conn)?;
+    if application_id != APPLICATION_ID && others > 0 {
+        return Err(Finding::Foreign);
+    }
+    log::debug!("checking {}", path.display());
+    require_whole_pages(path, conn)?;
+    // Not as the table-valued function: that takes its argument for the name of a table.
+    let verdict = sql::<Text>("PRAGMA integrity_check(1)").get_result::<String>(conn)?;
+    match verdict.as_str() {
+        "ok" => Ok(()),
+        _ => Err(Finding::Corrupt(verdict.replace('\n', ", "))),
+    }
+}
+
+/// Refuses a file that ends within a page: SQLite fills that up with zeros. A
+/// write that was cut off may leave one behind, but then the log has the page.
+fn require_whole_pages(path: &Path, conn: &mut SqliteConnection) -> Result<(), Finding> {
+    let page_bytes = sql::<BigInt>("SELECT page_size FROM pragma_page_size").get_result::<i64>(conn)?;
+    let bytes = |path: &Path| std::fs::metadata(path).map_or(0, |metadata| metadata.len());
+    let mut log = path.as_os_str().to_owned();
+    log.push("-wal");
+    match bytes(path) % page_bytes.unsigned_abs().max(1) {
+        beyond if beyond > 0 && bytes(Path::new(&log)) == 0 => Err(Finding::Corrupt(format!(
+            "its last page has only {beyond} of {page_bytes} bytes"
+        ))),
+        _ => Ok(()),
+    }
+}

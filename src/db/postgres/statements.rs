@@ -1,0 +1,192 @@
+//! The statements that run for each batch.
+//!
+//! By hand, because diesel prepares its own updates and upserts anew each
+//! time, and so that the rows, the time and the tokens come in one answer. A
+//! golden copy of their text lies in `tests/store`.
+
+use diesel::pg::{Pg, PgConnection};
+use diesel::prelude::*;
+use diesel::query_builder::{AstPass, Query, QueryFragment, QueryId};
+use diesel::sql_types::{Array, BigInt, Nullable, Text};
+
+use crate::clock::Timestamp;
+use crate::lock::Resource;
+
+/// Locks the rows of some names, in the order of names, and then asks for the
+/// time and for fencing tokens: the block that the session has, if nobody has
+/// taken a later one, or the next.
+///
+/// First the rows, because a time from before a wait for them would be old,
+/// and so might be a token: the subquery cannot say anything before it has
+/// counted them. There is always one row in the answer.
+pub(super) struct LockResources<'a> {
+    pub(super) names: &'a [&'a str],
+    /// The first token of the block that the session has; 0 if it has none, or
+    /// wants another.
+    pub(super) block: i64,
+}
+
+/// now_us, block, and the row, if there is any at all: id, name, and what
+/// `ResourceRow` takes.
+pub(super) type LockedRow = (
+    BigInt,
+    BigInt,
+    Nullable<(
+        BigInt,
+        Text,
+        (
+            Nullable<Text>,
+            Nullable<BigInt>,
+            Nullable<BigInt>,
+            Nullable<BigInt>,
+            Nullable<BigInt>,
+            BigInt,
+        ),
+    )>,
+);
+
+impl QueryId for LockResources<'_> {
+    type QueryId = LockResources<'static>;
+    const HAS_STATIC_QUERY_ID: bool = true;
+}
+
+impl Query for LockResources<'_> {
+    type SqlType = LockedRow;
+}
+
+impl QueryFragment<Pg> for LockResources<'_> {
+    fn walk_ast<'b>(&'b self, mut out: AstPass<'_, 'b, Pg>) -> QueryResult<()> {
+        out.push_sql(
+            "WITH locked AS MATERIALIZED (\n    \
+             SELECT id, name, locked_by, ttl, acquired_at_us, expires_at_us, released_at_us, fencing_token\n      \
+             FROM resources\n     \
+             WHERE name = ANY (",
+        );
+        out.push_bind_param::<Array<Text>, _>(&self.names)?;
+        out.push_sql(
+            ")\n     \
+             ORDER BY name\n       \
+             FOR UPDATE\n\
+             )\n\
+             SELECT now_us, block,\n       \
+             id, name, locked_by, ttl, acquired_at_us, expires_at_us, released_at_us, fencing_token\n  \
+             FROM (SELECT clock_us() AS now_us,\n               \
+             CASE WHEN pg_sequence_last_value('fencing_tokens') = ",
+        );
+        out.push_bind_param::<BigInt, _>(&self.block)?;
+        out.push_sql(
+            "\n               \
+             THEN ",
+        );
+        out.push_bind_param::<BigInt, _>(&self.block)?;
+        out.push_sql(
+            "\n               \
+             ELSE nextval('fencing_tokens') END AS block\n          \
+             FROM (SELECT count(*) AS rows FROM locked) AS all_locked\n         \
+             WHERE rows >= 0) AS moment\n  \
+             LEFT JOIN locked ON TRUE",
+        );
+        Ok(())
+    }
+}
+
+impl RunQueryDsl<PgConnection> for LockResources<'_> {}
+
+/// Makes rows for names that have none; free ones, never granted.
+pub(super) struct InsertResources<'a> {
+    /// In the order of names.
+    pub(super) names: &'a [&'a str],
+}
+
+impl QueryId for InsertResources<'_> {
+    type QueryId = InsertResources<'static>;
+    const HAS_STATIC_QUERY_ID: bool = true;
+}
+
+impl QueryFragment<Pg> for InsertResources<'_> {
+    fn walk_ast<'b>(&'b self, mut out: AstPass<'_, 'b, Pg>) -> QueryResult<()> {
+        out.push_sql(
+            "INSERT INTO resources (name, fencing_token)\n\
+             SELECT name, 0\n  \
+             FROM unnest(",
+        );
+        out.push_bind_param::<Array<Text>, _>(&self.names)?;
+        out.push_sql(
+            ") AS missing (name)\n \
+             ORDER BY name COLLATE \"C\"\n    \
+             ON CONFLICT (name) DO NOTHING",
+        );
+        Ok(())
+    }
+}
+
+impl RunQueryDsl<PgConnection> for InsertResources<'_> {}
+
+/// Writes what was decided to rows that are locked: a list for each column.
+#[derive(Default)]
+pub(super) struct UpdateResources<'a> {
+    ids: Vec<i64>,
+    locked_by: Vec<Option<&'a str>>,
+    /// ttl, acquired_at_us, expires_at_us, released_at_us.
+    numbers: [Vec<Option<i64>>; 4],
+    fencing_tokens: Vec<i64>,
+}
+
+impl<'a> UpdateResources<'a> {
+    pub(super) fn push(&mut self, id: i64, resource: &'a Resource) {
+        let lock = resource.lock.as_ref();
+        self.ids.push(id);
+        self.locked_by.push(lock.map(|lock| lock.locked_by.reveal()));
+        let numbers = [
+            lock.and_then(|lock| lock.ttl).map(|ttl| ttl.as_seconds().into()),
+            lock.map(|lock| lock.acquired_at.as_us()),
+            lock.and_then(|lock| lock.expires_at).map(Timestamp::as_us),
+            resource.released_at.map(Timestamp::as_us),
+        ];
+        for (column, number) in self.numbers.iter_mut().zip(numbers) {
+            column.push(number);
+        }
+        self.fencing_tokens.push(resource.fencing_token.as_i64());
+    }
+
+    pub(super) fn rows(&self) -> usize {
+        self.ids.len()
+    }
+}
+
+impl QueryId for UpdateResources<'_> {
+    type QueryId = UpdateResources<'static>;
+    const HAS_STATIC_QUERY_ID: bool = true;
+}
+
+impl QueryFragment<Pg> for UpdateResources<'_> {
+    fn walk_ast<'b>(&'b self, mut out: AstPass<'_, 'b, Pg>) -> QueryResult<()> {
+        out.push_sql(
+            "UPDATE resources\n   \
+             SET locked_by = changed.locked_by,\n       \
+             ttl = changed.ttl,\n       \
+             acquired_at_us = changed.acquired_at_us,\n       \
+             expires_at_us = changed.expires_at_us,\n       \
+             released_at_us = changed.released_at_us,\n       \
+             fencing_token = changed.fencing_token\n  \
+             FROM unnest(",
+        );
+        out.push_bind_param::<Array<BigInt>, _>(&self.ids)?;
+        out.push_sql(", ");
+        out.push_bind_param::<Array<Nullable<Text>>, _>(&self.locked_by)?;
+        for column in &self.numbers {
+            out.push_sql(", ");
+            out.push_bind_param::<Array<Nullable<BigInt>>, _>(column)?;
+        }
+        out.push_sql(", ");
+        out.push_bind_param::<Array<BigInt>, _>(&self.fencing_tokens)?;
+        out.push_sql(
+            ")\n    \
+             AS changed (id, locked_by, ttl, acquired_at_us, expires_at_us, released_at_us, fencing_token)\n \
+             WHERE resources.id = changed.id",
+        );
+        Ok(())
+    }
+}
+
+impl RunQueryDsl<PgConnection> for UpdateResources<'_> {}
