@@ -101,7 +101,10 @@ impl SqliteStore {
             Err(StoreError::Failed(ref cause) | StoreError::Unknown(ref cause)) => {
                 self.reopened = Instant::now();
                 self.failure.clone_from(cause);
-                self.conn = conn.must_stay_open.then_some(conn);
+                if conn.must_stay_open {
+                    conn.roll_back();
+                    self.conn = Some(conn);
+                }
             }
         }
         result

@@ -142,6 +142,14 @@ impl OpenFile {
         begun
     }
 
+    /// Leaves a transaction that failed, on a connection that goes on: its rows
+    /// were taken out of the cache and are read again.
+    pub(super) fn roll_back(&mut self) {
+        if let Err(e) = self.conn.batch_execute("ROLLBACK") {
+            log::debug!("rolled back already: {e}");
+        }
+    }
+
     /// Inside a transaction: drops the cached rows if another connection has
     /// committed since the last call, with whatever it may have changed.
     pub(super) fn forget_rows_if_others_wrote(&mut self) -> Result<(), StoreError> {
