@@ -56,32 +56,7 @@ impl Backend for Sqlite {
     }
 }
 
-macro_rules! on_sqlite {
-    ($($claim:ident)*) => {
-        $(
-            #[test]
-            fn $claim() {
-                suite::$claim::<Sqlite>();
-            }
-        )*
-    };
-}
-
-on_sqlite! {
-    a_name_without_a_row_was_never_acquired_and_gets_no_row
-    what_was_committed_is_the_same_after_reopening
-    rows_come_in_the_order_in_which_they_were_asked_for
-    only_what_changed_is_written
-    a_refusal_beside_a_grant_leaves_no_row
-    names_and_keys_are_kept_byte_by_byte
-    tokens_go_on_after_reopening_and_after_pruning
-    a_counter_that_was_put_back_is_not_believed
-    expired_locks_are_found_the_oldest_first
-    only_rows_that_were_free_for_long_are_pruned
-    pruning_goes_round_in_small_steps
-    what_another_connection_changed_is_seen_by_the_next_transaction
-    a_row_that_was_pruned_is_made_again
-}
+every_claim_on!(Sqlite);
 
 #[test]
 fn time_is_never_before_the_latest_grant() {
