@@ -117,8 +117,10 @@ pub const WATCH_INTERVAL: Duration = Duration::from_millis(250);
 
 /// How long PostgreSQL keeps a transaction whose server says nothing: one that
 /// is stopped, or gone with its network. Others wait for its rows no longer
-/// than this, and so answer within three seconds.
-pub const IDLE_IN_TRANSACTION_MAX: Duration = Duration::from_secs(2);
+/// than this, and so answer within three seconds. Less than ROW_LOCK_WAIT_MAX,
+/// so that they get the rows, and less than REPLICA_SILENT_MAX, so that nobody
+/// takes them for gone as well.
+pub const IDLE_IN_TRANSACTION_MAX: Duration = Duration::from_millis(1500);
 
 /// How long either side of a connection to PostgreSQL believes in it without a
 /// sign of life. A partitioned database is given up after this and not, as the
@@ -137,14 +139,53 @@ pub const MIGRATION_WAIT_MAX: Duration = Duration::from_secs(600);
 pub const INSERT_ATTEMPTS_MAX: usize = 5;
 
 /// Fencing tokens that one transaction on PostgreSQL may grant. A batch is at
-/// most BATCH_OPERATIONS_MAX that were sent and as many grants to be given back,
-/// and each may grant twice: to whoever is in line, and to who asked.
+/// most BATCH_OPERATIONS_MAX that were sent and as many of the server's own, and
+/// each may grant twice: to whoever is in line, and to who asked.
 pub const TOKENS_PER_BATCH: i64 = 4 * BATCH_OPERATIONS_MAX as i64;
 
-/// Fencing tokens that a session takes at a time, so that a server alone needs
-/// more only now and then. Where servers take turns and each batch needs more,
-/// 2,000 times a second, 2^53 is reached in 35 years.
+/// Places in line that one transaction on PostgreSQL may give.
+pub const PLACES_PER_BATCH: i64 = BATCH_OPERATIONS_MAX as i64;
+
+/// Places in line that a session takes at a time, with its tokens.
+pub const PLACES_STEP: i64 = 2 * PLACES_PER_BATCH;
+
+/// Numbers that a session takes at a time, for tokens and, the last PLACES_STEP
+/// of them, for places in line; so that a server alone needs more only now and
+/// then. Where servers take turns and each batch needs more, 2,000 times a
+/// second, 2^53 is reached in 35 years.
 pub const TOKENS_STEP: i64 = 2 * TOKENS_PER_BATCH;
+
+/// Between two signs of life of a server on a database that others may share.
+pub const BEAT_INTERVAL: Duration = Duration::from_millis(500);
+
+/// A server whose last sign of life is so long ago is not waited for any more.
+/// Four beats; and below the three seconds for which one that is gone may hold
+/// up those who wait elsewhere.
+pub const REPLICA_SILENT_MAX: Duration = Duration::from_secs(2);
+
+/// What is known of a server that was silent for so long is deleted.
+pub const REPLICA_FORGOTTEN_AFTER: Duration = Duration::from_secs(60);
+
+/// How long a resource may be free until the server at which the first in line
+/// waits is told so again, by whoever sees it.
+pub const REMIND_AFTER: Duration = Duration::from_millis(200);
+
+/// Between two looks for announcements while somebody waits; half of it is
+/// added to a hand-over between servers. Each costs a system call and no
+/// statement.
+pub const LISTEN_INTERVAL: Duration = Duration::from_millis(1);
+
+/// The same while nobody waits.
+pub const LISTEN_IDLE_INTERVAL: Duration = Duration::from_millis(20);
+
+/// Between two calls by which a server finds out whether it hears any.
+pub const CALL_INTERVAL: Duration = Duration::from_secs(10);
+
+/// How long no call may be heard until the server looks by itself.
+pub const CALL_SILENT_MAX: Duration = Duration::from_secs(25);
+
+/// Between two looks at all lines while announcements are not heard.
+pub const DEAF_LOOK_INTERVAL: Duration = Duration::from_secs(1);
 
 /// Between two attempts to open a database again that has failed.
 pub const REOPEN_INTERVAL: Duration = Duration::from_millis(250);

@@ -5,6 +5,7 @@ mod conformance;
 mod faults;
 mod layers;
 mod management;
+mod replicas;
 mod resources;
 mod store;
 mod support;

@@ -18,5 +18,5 @@ pub use migrations::{MigrationError, MigrationState, Migrations, Step, Target};
 pub use ownership::Ownership;
 pub use postgres::PostgresStore;
 pub use sqlite::SqliteStore;
-pub use store::{Store, StoreError};
+pub use store::{Announcement, Listener, Standing, Store, StoreError};
 pub use url::{DatabaseUrl, PostgresUrl, UrlError};

@@ -1,8 +1,7 @@
-//! The store on PostgreSQL.
+//! The store on PostgreSQL, which servers share.
 //!
-//! One thread, one session, one server a database: the session has an advisory
-//! lock (see [`session`]). A batch is one transaction of four round trips, and
-//! some more if it has names without a row:
+//! One thread and one session in each server. A batch is one transaction of four
+//! round trips, and some more if it has names without a row or somebody waits:
 //!
 //! 1. BEGIN.
 //! 2. Lock the rows, in the order of names; the answer has the database's clock
@@ -11,21 +10,30 @@
 //! 4. COMMIT, with `synchronous_commit` on. If nothing changed, ROLLBACK, which
 //!    waits for no disk.
 //!
+//! How those are served in order who wait at several servers stands in [`lines`].
+//!
 //! What others may do meanwhile: anything, with SQL. Rows that are locked here
 //! they cannot change; rows that they have locked are waited for, up to
 //! ROW_LOCK_WAIT_MAX. Whoever locks rows in the order of names cannot come into
-//! a deadlock with the server, which inserts, also in that order, only while it
+//! a deadlock with a server, which inserts, also in that order, only while it
 //! has no other row locked.
 //!
 //! A transaction that does not end has its session ended (see [`watchdog`]).
 //! After any failure the connection is closed, which takes back whatever it had
 //! not committed, and opened again before the next transaction.
 
+mod lines;
+mod listener;
+mod message;
+mod replica;
+mod rows;
 pub(super) mod session;
 mod statements;
+mod waiter_statements;
 mod watchdog;
 
-use std::collections::HashMap;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicI64, Ordering};
 use std::time::{Duration, Instant};
 
 use diesel::connection::SimpleConnection;
@@ -34,17 +42,19 @@ use diesel::pg::PgConnection;
 use diesel::prelude::*;
 use diesel::sql_types::{BigInt, Nullable};
 
-use self::session::{connect_to_serve, wait_for_locks};
-use self::statements::{InsertResources, LockResources, UpdateResources};
+use self::lines::{Elsewhere, Viewpoint, to_look_at};
+use self::listener::PostgresListener;
+use self::message::Message;
+use self::session::{ServingSession, connect_to_serve, wait_for_locks};
 use self::watchdog::Watchdog;
 use crate::clock::Timestamp;
-use crate::db::models::ResourceRow;
 use crate::db::schema::resources;
-use crate::db::{PostgresUrl, Store, StoreError};
+use crate::db::{Listener, PostgresUrl, Standing, Store, StoreError};
 use crate::limits::{
-    INSERT_ATTEMPTS_MAX, REOPEN_INTERVAL, ROW_LOCK_AGAIN_WAIT_MAX, ROW_LOCK_WAIT_MAX, TOKENS_PER_BATCH, TOKENS_STEP,
+    PLACES_PER_BATCH, PLACES_STEP, REOPEN_INTERVAL, REPLICA_FORGOTTEN_AFTER, ROW_LOCK_AGAIN_WAIT_MAX,
+    ROW_LOCK_WAIT_MAX, TOKENS_PER_BATCH, TOKENS_STEP,
 };
-use crate::lock::{FencingCounter, FencingToken, Resource, ResourceName, Rows};
+use crate::lock::{FencingCounter, FencingToken, Place, ResourceName, Rows};
 
 /// The store on a PostgreSQL server.
 pub struct PostgresStore {
@@ -56,6 +66,15 @@ pub struct PostgresStore {
     /// No token up to this one is granted again, whatever the sequence says:
     /// somebody may have set it back.
     tokens_floor: i64,
+    /// The last place in line that was given here.
+    last_place: i64,
+    /// The number of this server, as `replicas` has it.
+    replica: Arc<AtomicI64>,
+    /// No server is taken for gone because it was silent before this instant, by
+    /// the database's clock: while this one was cut off others may have been.
+    believing_since_us: i64,
+    /// When servers that are silent were last looked for.
+    forgot_silent: Option<Instant>,
     /// Where the next look for idle rows begins.
     prune_after: String,
     conn: Option<PgConnection>,
@@ -68,28 +87,24 @@ pub struct PostgresStore {
     reopened: Instant,
 }
 
-/// The rows of a batch, locked.
-struct Locked {
-    now: Timestamp,
-    /// The first token of the block that may be granted from.
-    block: i64,
-    /// By name: the row's number and the row.
-    rows: HashMap<String, (i64, ResourceRow)>,
-    /// Whether the transaction itself made some of them.
-    inserted: bool,
-}
-
 impl PostgresStore {
-    /// Connects to a migrated database and owns it from then on.
+    /// Connects to a migrated database as one more of its servers.
     ///
-    /// Errors: it cannot be reached, is not fit, or another server owns it.
+    /// Errors: it cannot be reached, or is not fit.
     pub fn open(url: PostgresUrl) -> Result<Self, StoreError> {
-        let (conn, backend_pid) = connect_to_serve(&url, ROW_LOCK_WAIT_MAX).map_err(failed)?;
+        let ServingSession {
+            mut conn, backend_pid, ..
+        } = connect_to_serve(&url, ROW_LOCK_WAIT_MAX).map_err(failed)?;
+        let replica = replica::register(&mut conn).map_err(failed)?;
         let watchdog = Watchdog::spawn(url.clone()).map_err(failed)?;
         Ok(Self {
             url,
             block: 0,
             tokens_floor: 0,
+            last_place: 0,
+            replica: Arc::new(AtomicI64::new(replica)),
+            believing_since_us: 0,
+            forgot_silent: None,
             prune_after: String::new(),
             conn: Some(conn),
             backend_pid,
@@ -118,9 +133,10 @@ impl PostgresStore {
                 self.reopened = Instant::now();
                 self.failing = true;
                 self.block = 0;
-                let (conn, backend_pid) = connected.map_err(failed)?;
-                self.backend_pid = backend_pid;
-                conn
+                let session = connected.map_err(failed)?;
+                self.backend_pid = session.backend_pid;
+                self.believing_since_us = session.connected_us;
+                session.conn
             }
         };
         self.watchdog.begin(self.backend_pid);
@@ -138,25 +154,34 @@ impl PostgresStore {
         result
     }
 
+    fn replica(&self) -> i64 {
+        self.replica.load(Ordering::Relaxed)
+    }
+
     /// The block to ask for: the one that is there, if a batch finds room in it.
     fn wanted_block(&self) -> i64 {
-        if has_room(self.block, self.tokens_floor + 1) {
+        if has_room(self.block, self.tokens_floor + 1, self.first_place()) {
             self.block
         } else {
             0
         }
     }
 
-    /// The first token that may be granted on rows whose latest is `highest`.
-    /// It is beyond them and all that was granted here, even if somebody has
-    /// set the sequence back.
-    fn first_token(&mut self, conn: &mut PgConnection, block: i64, highest: i64) -> Result<i64, StoreError> {
+    /// The first place that may be given from the block.
+    fn first_place(&self) -> i64 {
+        (self.last_place + 1).max(self.block + TOKENS_STEP - PLACES_STEP)
+    }
+
+    /// Takes `block` to grant on rows whose latest token is `highest`, and says
+    /// which token is the first. It is beyond them and all that was granted
+    /// here, even if somebody has set the sequence back; and so are the places.
+    fn begin_block(&mut self, conn: &mut PgConnection, block: i64, highest: i64) -> Result<i64, StoreError> {
         let highest = highest.max(self.tokens_floor);
         self.block = block;
-        if !has_room(block, highest + 1) {
+        if !has_room(block, highest + 1, self.first_place()) {
             log::warn!("sequence fencing_tokens was behind the tokens granted; it goes on after {highest}");
             self.block = sql::<BigInt>("SELECT setval('fencing_tokens', GREATEST(last_value, ")
-                .bind::<BigInt, _>(highest)
+                .bind::<BigInt, _>(highest.max(self.last_place))
                 .sql(") + ")
                 .bind::<BigInt, _>(TOKENS_STEP)
                 .sql(") FROM fencing_tokens")
@@ -164,6 +189,21 @@ impl PostgresStore {
                 .map_err(failed)?;
         }
         Ok(self.block.max(highest + 1))
+    }
+
+    /// Notes which tokens and places a batch took from the block.
+    fn note_taken(&mut self, rows: &Rows) -> Result<(), StoreError> {
+        self.last_place = rows.last_place().as_i64();
+        if let Some(tokens) = rows.tokens_taken() {
+            self.tokens_floor = tokens.highest().as_i64();
+        }
+        let tokens_end = self.block + TOKENS_STEP - PLACES_STEP;
+        if self.tokens_floor >= tokens_end || self.last_place >= self.block + TOKENS_STEP {
+            return Err(StoreError::Failed(
+                "a batch took more tokens or places than it has".to_owned(),
+            ));
+        }
+        Ok(())
     }
 }
 
@@ -174,24 +214,27 @@ impl Store for PostgresStore {
         decide: &mut dyn FnMut(Timestamp, &mut Rows),
     ) -> Result<(), StoreError> {
         self.with_connection(|store, conn| {
-            let mut locked = lock(conn, names, store.wanted_block())?;
-            let (loaded, ids) = take_in_order(&mut locked.rows, names)?;
-            let highest = loaded.iter().map(|resource| resource.fencing_token.as_i64()).max();
-            let first_token = store.first_token(conn, locked.block, highest.unwrap_or_default())?;
+            let locked = rows::lock(conn, names, store.wanted_block())?;
+            let viewpoint = Viewpoint {
+                replica: store.replica(),
+                believing_since_us: store.believing_since_us,
+                now: locked.now,
+            };
+            let elsewhere = Elsewhere::load(conn, viewpoint, &to_look_at(names, &locked))?;
+            let latest = locked.resources.iter().map(|resource| resource.fencing_token.as_i64());
+            let first_token = store.begin_block(conn, locked.block, latest.max().unwrap_or_default())?;
             let tokens = FencingCounter::continuing_after(FencingToken::new(first_token - 1));
-            let mut rows = Rows::loaded(loaded, tokens);
+            let last_place = Place::new(store.first_place() - 1);
+            let mut rows = Rows::loaded(locked.resources, tokens, last_place).with_ahead(elsewhere.ahead(names.len()));
             decide(locked.now, &mut rows);
-            if let Some(tokens) = rows.tokens_taken() {
-                store.tokens_floor = tokens.highest().as_i64();
-                if store.tokens_floor >= store.block + TOKENS_STEP {
-                    return Err(StoreError::Failed("a batch granted more than it has tokens".to_owned()));
-                }
-            }
-            if !save(conn, &rows, &ids)? {
+            store.note_taken(&rows)?;
+            let saved = rows::save(conn, &rows, &locked.marks)?;
+            let changed = lines::save(conn, viewpoint, &rows, &locked.marks, &elsewhere)? || saved;
+            if !changed {
                 return conn.batch_execute("ROLLBACK").map_err(failed);
             }
             if locked.inserted {
-                delete_never_granted(conn, &rows, &ids)?;
+                rows::delete_never_granted(conn, &rows, &locked.marks)?;
             }
             conn.batch_execute("COMMIT")
                 .map_err(|e| StoreError::Unknown(in_one_line(&e.to_string())))
@@ -252,16 +295,42 @@ impl Store for PostgresStore {
         })
     }
 
-    /// The clock is the database's own, which whoever reads the table can ask.
-    fn note_clock_offset(&mut self) -> Result<(), StoreError> {
-        Ok(())
+    fn beat(&mut self, call: bool) -> Result<Standing, StoreError> {
+        self.with_connection(|store, conn| {
+            let known = replica::beat(conn, store.replica()).map_err(failed)?;
+            if !known {
+                let replica = replica::register(conn).map_err(failed)?;
+                store.replica.store(replica, Ordering::Release);
+            }
+            if let Some(text) = Message::call().into_text().filter(|_| call) {
+                lines::notify(conn, &text)?;
+            }
+            if store
+                .forgot_silent
+                .is_none_or(|at| at.elapsed() >= REPLICA_FORGOTTEN_AFTER)
+            {
+                store.forgot_silent = Some(Instant::now());
+                replica::forget_the_silent(conn).map_err(failed)?;
+            }
+            Ok(if known { Standing::Known } else { Standing::Forgotten })
+        })
+    }
+
+    fn leave(&mut self) -> Result<(), StoreError> {
+        self.with_connection(|store, conn| replica::leave(conn, store.replica()).map_err(failed))
+    }
+
+    fn listen(&mut self) -> Option<Box<dyn Listener>> {
+        let replica = Arc::clone(&self.replica);
+        Some(Box::new(PostgresListener::new(self.url.clone(), replica)))
     }
 }
 
-/// Whether a batch may begin to grant with the token `first` and stay within
+/// Whether a batch that begins with such a token and such a place stays within
 /// the block.
-fn has_room(block: i64, first: i64) -> bool {
-    block > 0 && first + TOKENS_PER_BATCH <= block + TOKENS_STEP
+fn has_room(block: i64, first_token: i64, first_place: i64) -> bool {
+    let end = block + TOKENS_STEP;
+    block > 0 && first_token + TOKENS_PER_BATCH <= end - PLACES_STEP && first_place + PLACES_PER_BATCH <= end
 }
 
 fn failed(error: impl ToString) -> StoreError {
@@ -276,102 +345,4 @@ fn in_one_line(text: &str) -> String {
 fn known_name(name: &str) -> Result<ResourceName, StoreError> {
     ResourceName::new(name)
         .ok_or_else(|| StoreError::Failed(format!("table resources holds the impossible name {name:?}")))
-}
-
-/// Begins a transaction in which a row for each name is there and locked.
-///
-/// FOR UPDATE locks nothing where there is no row, so missing ones are made
-/// first: in the order of names, with no other row locked, for else two
-/// sessions could wait for each other. They are not there for others before
-/// COMMIT.
-fn lock(conn: &mut PgConnection, names: &[ResourceName], block: i64) -> Result<Locked, StoreError> {
-    let mut names: Vec<_> = names.iter().map(ResourceName::as_str).collect();
-    names.sort_unstable();
-    conn.batch_execute("BEGIN").map_err(failed)?;
-    let mut locked = lock_rows(conn, &names, block)?;
-    for _ in 0..INSERT_ATTEMPTS_MAX {
-        let is_missing = |name: &&str| !locked.rows.contains_key(*name);
-        let missing: Vec<_> = names.iter().copied().filter(is_missing).collect();
-        if missing.is_empty() {
-            return Ok(locked);
-        }
-        if !locked.rows.is_empty() {
-            conn.batch_execute("ROLLBACK; BEGIN").map_err(failed)?;
-        }
-        InsertResources { names: &missing }.execute(conn).map_err(failed)?;
-        locked = lock_rows(conn, &names, locked.block)?;
-        locked.inserted = true;
-    }
-    Err(StoreError::Failed("somebody else deletes rows all the time".to_owned()))
-}
-
-fn lock_rows(conn: &mut PgConnection, names: &[&str], block: i64) -> Result<Locked, StoreError> {
-    type Answer = (i64, i64, Option<(i64, String, ResourceRow)>);
-    let answer: Vec<Answer> = LockResources { names, block }.load(conn).map_err(failed)?;
-    let (now_us, block) = match answer.first() {
-        Some((now_us, block, _)) => (*now_us, *block),
-        None => {
-            return Err(StoreError::Failed(
-                "the database did not say what time it is".to_owned(),
-            ));
-        }
-    };
-    let rows = answer.into_iter().filter_map(|(_, _, row)| row);
-    Ok(Locked {
-        now: Timestamp::from_us(now_us),
-        block,
-        rows: rows.map(|(id, name, row)| (name, (id, row))).collect(),
-        inserted: false,
-    })
-}
-
-/// The resources of `names` in their order, and the numbers of their rows.
-fn take_in_order(
-    rows: &mut HashMap<String, (i64, ResourceRow)>,
-    names: &[ResourceName],
-) -> Result<(Vec<Resource>, Vec<i64>), StoreError> {
-    let mut resources = Vec::with_capacity(names.len());
-    let mut ids = Vec::with_capacity(names.len());
-    for name in names {
-        let (id, row) = rows
-            .remove(name.as_str())
-            .ok_or_else(|| StoreError::Failed(format!("table resources lost the row of {name:?}")))?;
-        resources.push(row.into_resource(name.clone()).map_err(|column| {
-            StoreError::Failed(format!("row {name:?} of table resources has an impossible {column}"))
-        })?);
-        ids.push(id);
-    }
-    Ok((resources, ids))
-}
-
-/// Writes what changed. Says whether that was anything.
-fn save(conn: &mut PgConnection, rows: &Rows, ids: &[i64]) -> Result<bool, StoreError> {
-    let mut update = UpdateResources::default();
-    for (row, resource) in rows.changed() {
-        update.push(ids[row], resource);
-    }
-    let changed = update.rows();
-    if changed == 0 {
-        return Ok(false);
-    }
-    match update.execute(conn).map_err(failed)? {
-        written if written == changed => Ok(true),
-        written => Err(StoreError::Failed(format!("wrote {written} of {changed} rows"))),
-    }
-}
-
-/// Takes back the rows that were made for names that nobody acquired.
-fn delete_never_granted(conn: &mut PgConnection, rows: &Rows, ids: &[i64]) -> Result<(), StoreError> {
-    let never_granted = |row: &usize| {
-        let resource = rows.resource(*row);
-        resource.lock.is_none() && resource.fencing_token == FencingToken::NONE
-    };
-    let doomed: Vec<_> = (0..ids.len()).filter(never_granted).map(|row| ids[row]).collect();
-    if doomed.is_empty() {
-        return Ok(());
-    }
-    diesel::delete(resources::table.filter(resources::id.eq_any(doomed)))
-        .execute(conn)
-        .map(drop)
-        .map_err(failed)
 }

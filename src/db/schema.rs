@@ -23,6 +23,34 @@ diesel::table! {
 }
 
 diesel::table! {
+    /// PostgreSQL only: who waits, at which server.
+    waiters (name, replica, place) {
+        /// Of the resource.
+        name -> Text,
+        /// The server, as `replicas` numbers it.
+        replica -> BigInt,
+        /// Of two for one resource the lower one is served first.
+        place -> BigInt,
+        /// Microseconds since 1970.
+        wait_until_us -> BigInt,
+    }
+}
+
+diesel::table! {
+    /// PostgreSQL only: the servers on the database.
+    replicas (id) {
+        /// A new one each time that a server starts.
+        id -> BigInt,
+        /// For people.
+        description -> Text,
+        /// Microseconds since 1970.
+        started_at_us -> BigInt,
+        /// When it last gave a sign of life; microseconds since 1970.
+        seen_us -> BigInt,
+    }
+}
+
+diesel::table! {
     /// One row.
     server_state (id) {
         /// Always 1.

@@ -23,9 +23,9 @@ use self::row_cache::CachedRow;
 use self::statements::{InsertResource, SaveServerState, UpdateResource, select_resource};
 use crate::clock::{ProcessClock, Timestamp};
 use crate::db::schema::{resources, server_state};
-use crate::db::{Store, StoreError};
+use crate::db::{Listener, Standing, Store, StoreError};
 use crate::limits::REOPEN_INTERVAL;
-use crate::lock::{FencingCounter, FencingToken, Resource, ResourceName, Rows};
+use crate::lock::{FencingCounter, FencingToken, Place, Resource, ResourceName, Rows};
 
 /// What SQLite says for SQLITE_BUSY; diesel hands on no code.
 const BUSY_MESSAGE: &str = "database is locked";
@@ -40,6 +40,8 @@ pub struct SqliteStore {
     /// No token up to this one is granted again, whatever the file says: a
     /// commit that seemed to fail, or a file put back from a backup.
     tokens_floor: FencingToken,
+    /// The last place in line that was given; they are of this process only.
+    last_place: Place,
     /// Where the next look for idle rows begins.
     prune_after: String,
     conn: Option<OpenFile>,
@@ -63,6 +65,7 @@ impl SqliteStore {
             path,
             clock: ProcessClock::starting_no_earlier_than(Timestamp::from_us(clock_us)),
             tokens_floor: FencingToken::NONE,
+            last_place: Place::NONE,
             prune_after: String::new(),
             conn: Some(conn),
             reopened: Instant::now(),
@@ -120,9 +123,11 @@ impl Store for SqliteStore {
         self.with_connection(|store, file| {
             file.begin()?;
             file.forget_rows_if_others_wrote()?;
-            let (mut rows, ids) = load(file, names, store.tokens_floor)?;
+            let (resources, tokens, ids) = load(file, names, store.tokens_floor)?;
+            let mut rows = Rows::loaded(resources, tokens, store.last_place);
             let now = store.clock.now();
             decide(now, &mut rows);
+            store.last_place = rows.last_place();
             if let Some(tokens) = rows.tokens_taken() {
                 store.tokens_floor = tokens.highest();
             }
@@ -185,7 +190,9 @@ impl Store for SqliteStore {
         })
     }
 
-    fn note_clock_offset(&mut self) -> Result<(), StoreError> {
+    /// Nobody else serves the file; what is shown is how far the server's clock
+    /// is from the wall clock, for those who read the table with SQL.
+    fn beat(&mut self, _call: bool) -> Result<Standing, StoreError> {
         self.with_connection(|store, conn| {
             let offset_us = store.clock.offset_from_wall_clock_us();
             if offset_us.abs_diff(conn.clock_offset_us) >= CLOCK_OFFSET_STEP_US {
@@ -195,8 +202,16 @@ impl Store for SqliteStore {
                     .map_err(begin_failed)?;
                 conn.clock_offset_us = offset_us;
             }
-            Ok(())
+            Ok(Standing::Known)
         })
+    }
+
+    fn leave(&mut self) -> Result<(), StoreError> {
+        Ok(())
+    }
+
+    fn listen(&mut self) -> Option<Box<dyn Listener>> {
+        None
     }
 }
 
@@ -217,12 +232,12 @@ fn known_name(name: &str) -> Result<ResourceName, StoreError> {
         .ok_or_else(|| StoreError::Failed(format!("table resources holds the impossible name {name:?}")))
 }
 
-/// The rows of `names` in their order, and the numbers of those that exist.
-fn load(
-    file: &mut OpenFile,
-    names: &[ResourceName],
-    tokens_floor: FencingToken,
-) -> Result<(Rows, Vec<Option<i64>>), StoreError> {
+/// Resources, the counter of tokens, and the numbers of rows.
+type Loaded = (Vec<Resource>, FencingCounter, Vec<Option<i64>>);
+
+/// The resources of `names` in their order, and the numbers of those that have
+/// a row.
+fn load(file: &mut OpenFile, names: &[ResourceName], tokens_floor: FencingToken) -> Result<Loaded, StoreError> {
     let highest: i64 = server_state::table
         .select(server_state::fencing_token)
         .get_result(&mut file.conn)
@@ -239,7 +254,7 @@ fn load(
         resources.push(resource);
         ids.push(id);
     }
-    Ok((Rows::loaded(resources, tokens), ids))
+    Ok((resources, tokens, ids))
 }
 
 fn read(conn: &mut SqliteConnection, name: &ResourceName) -> Result<(Option<i64>, Resource), StoreError> {

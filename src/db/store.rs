@@ -1,5 +1,7 @@
 //! The seam between the engine and a backend.
 
+use std::time::Duration;
+
 use thiserror::Error;
 
 use crate::clock::Timestamp;
@@ -11,8 +13,9 @@ pub trait Store: Send {
     ///
     /// Loads a row for each of `names` (distinct, in any order; a name without
     /// a row counts as never acquired), calls `decide` once with the store's
-    /// time and the rows in the order of `names`, saves those that changed,
-    /// commits, and returns only when the commit is on disk. If nothing
+    /// time and the rows in the order of `names`, saves those that changed and,
+    /// where other servers may be on the database, who joined or left a line
+    /// here; commits, and returns only when the commit is on disk. If nothing
     /// changed nothing is written.
     ///
     /// `Err` means that the transaction took no effect, but for
@@ -31,9 +34,52 @@ pub trait Store: Send {
     /// how many. Tokens rise all the same: the counter is not in the row.
     fn prune(&mut self, rows_max: usize, idle_days: u32) -> Result<usize, StoreError>;
 
-    /// Notes how far the store's clock is from the wall clock, for those who
-    /// read the table with SQL.
-    fn note_clock_offset(&mut self) -> Result<(), StoreError>;
+    /// Shows whoever looks at the database that this server lives; to be called
+    /// every BEAT_INTERVAL. With `call`, all servers that listen are called.
+    fn beat(&mut self, call: bool) -> Result<Standing, StoreError>;
+
+    /// Removes what the database says of this server: it stops.
+    fn leave(&mut self) -> Result<(), StoreError>;
+
+    /// The ear for what other servers on the database announce; `None` if there
+    /// cannot be any. To be asked for once.
+    fn listen(&mut self) -> Option<Box<dyn Listener>>;
+}
+
+/// What the database knows of this server.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Standing {
+    /// All that it was told.
+    Known,
+    /// Nothing: whoever waits here has to be told to it again.
+    Forgotten,
+}
+
+/// Hears what other servers on the same database announce. Used by a thread of
+/// its own.
+pub trait Listener: Send {
+    /// Answers with what was heard, perhaps nothing, after at most about
+    /// `patience`; or, where it has to connect anew, when that is done.
+    fn hear(&mut self, patience: Duration) -> Vec<Announcement>;
+}
+
+/// What a server hears.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Announcement {
+    /// The resource is free, and the first in line for it waits here.
+    Free(ResourceName),
+    /// The resource is free, and the first in line for it waits at another
+    /// server.
+    Promised(ResourceName),
+    /// The lock on the resource, which was granted at another server, ends
+    /// after so long.
+    Ends(ResourceName, Duration),
+    /// Somebody called; see [`Store::beat`].
+    Call,
+    /// Nothing is heard any more, and something may have been missed.
+    Lost,
+    /// Something was announced that cannot be told, or may have been missed.
+    Anything,
 }
 
 impl<S: Store + ?Sized> Store for Box<S> {
@@ -53,8 +99,16 @@ impl<S: Store + ?Sized> Store for Box<S> {
         (**self).prune(rows_max, idle_days)
     }
 
-    fn note_clock_offset(&mut self) -> Result<(), StoreError> {
-        (**self).note_clock_offset()
+    fn beat(&mut self, call: bool) -> Result<Standing, StoreError> {
+        (**self).beat(call)
+    }
+
+    fn leave(&mut self) -> Result<(), StoreError> {
+        (**self).leave()
+    }
+
+    fn listen(&mut self) -> Option<Box<dyn Listener>> {
+        (**self).listen()
     }
 }
 

@@ -5,6 +5,9 @@
 //! commit is the next batch, so an operation that comes alone waits for no
 //! other.
 
+mod outcome;
+mod upkeep;
+
 use std::collections::HashSet;
 use std::process;
 use std::sync::Arc;
@@ -12,20 +15,15 @@ use std::sync::mpsc::{Receiver, RecvTimeoutError, sync_channel};
 use std::thread::{self, Builder, JoinHandle};
 use std::time::Instant;
 
-use crate::clock::Timestamp;
-use crate::db::{Store, StoreError};
-use crate::engine::expiry::ExpiryTimers;
+use crate::db::{Announcement, Store, StoreError};
 use crate::engine::handle::{Engine, Message, Parked, Reply, ReplySender, Shared, Submission, Unavailable};
+use crate::engine::hearing::{Hearing, HearingChange};
+use crate::engine::listening;
+use crate::engine::look_timers::LookTimers;
 use crate::engine::policy::Policy;
-use crate::engine::tasks::{Decided, Decisions, RowIndex, Task};
-use crate::limits::{
-    BATCH_OPERATIONS_MAX, LAST_RETURNS_WAIT_MAX, PRUNE_INTERVAL, PRUNE_ROWS_MAX, REOPEN_INTERVAL, SWEEP_DELAY_MAX,
-    SWEEP_INTERVAL, SWEEP_ROWS_MAX,
-};
-use crate::lock::{FencingToken, Grant, HandOver, Operation, Outcome, ResourceName, WaitingLines};
-
-/// Entries beyond twice what is needed at which the timers are compacted.
-const STALE_TIMERS_MAX: usize = 1024;
+use crate::engine::tasks::{Decisions, Work};
+use crate::limits::{BATCH_OPERATIONS_MAX, LAST_RETURNS_WAIT_MAX, PRUNE_INTERVAL, REPLICA_SILENT_MAX, SWEEP_INTERVAL};
+use crate::lock::{FencingToken, Operation, Place, ResourceName, WaitingLines};
 
 /// The state of the batcher thread. Nobody else touches any of it.
 pub struct Batcher<S> {
@@ -34,17 +32,33 @@ pub struct Batcher<S> {
     queue: Receiver<Message>,
     shared: Arc<Shared>,
     lines: WaitingLines<Parked>,
-    timers: ExpiryTimers,
+    timers: LookTimers,
+    /// What is heard of other servers; `None` if there cannot be any.
+    hearing: Option<Hearing>,
+    /// Who left a line while other servers may wait for them.
+    left: Vec<(ResourceName, Place)>,
+    /// Names whose lines the store may not know as they are.
+    unsettled: HashSet<ResourceName>,
     /// Grants to be undone in the next batch: they reached nobody, or their
     /// commit may have failed.
     returns: Vec<(ResourceName, FencingToken)>,
-    /// Whether the store failed when it was last used.
-    is_failing: bool,
+    /// What failed first since the store last worked.
+    failing: Option<Failing>,
     /// Before this instant nothing is tried again that has failed.
     retry_at: Instant,
+    next_beat: Instant,
     next_sweep: Instant,
     next_prune: Instant,
     stopping: bool,
+}
+
+/// What the batcher did when the store failed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Failing {
+    /// It committed a batch; when the next succeeds it works again.
+    Commit,
+    /// It kept up what nobody asks for.
+    Upkeep,
 }
 
 /// Ends the process if the thread panics that alone can decide: a server that
@@ -62,23 +76,32 @@ impl Drop for AbortOnPanic {
 }
 
 impl<S: Store + 'static> Batcher<S> {
-    /// Starts the thread. It ends after [`Engine::stop`], or when the last
-    /// handle is gone.
-    pub fn spawn(store: S, policy: Policy) -> std::io::Result<(Engine, JoinHandle<()>)> {
+    /// Starts the thread, and one that listens where other servers may be on
+    /// the database. Both end after [`Engine::stop`].
+    pub fn spawn(mut store: S, policy: Policy) -> std::io::Result<(Engine, JoinHandle<()>)> {
         let (sender, queue) = sync_channel(policy.operations_queued_max);
         let shared = Arc::new(Shared::default());
         let engine = Engine::new(sender, Arc::clone(&shared));
         let now = Instant::now();
+        let listener = store.listen();
+        let hearing = listener.is_some().then(|| Hearing::since(now));
+        if let Some(listener) = listener {
+            listening::spawn(listener, engine.clone(), Arc::clone(&shared))?;
+        }
         let batcher = Self {
             store,
             policy,
             queue,
             shared,
             lines: WaitingLines::default(),
-            timers: ExpiryTimers::default(),
+            timers: LookTimers::default(),
+            hearing,
+            left: Vec::new(),
+            unsettled: HashSet::new(),
             returns: Vec::new(),
-            is_failing: false,
+            failing: None,
             retry_at: now,
+            next_beat: now,
             next_sweep: now + SWEEP_INTERVAL,
             next_prune: now + PRUNE_INTERVAL,
             stopping: false,
@@ -93,29 +116,46 @@ impl<S: Store + 'static> Batcher<S> {
     fn run(mut self) {
         while !self.stopping {
             let submissions = self.collect();
+            self.take_announcements();
             self.take_departures();
             if self.shared.is_draining() {
-                for waiter in self.lines.take_all() {
-                    answer(waiter.ticket.reply, Err(Unavailable::Stopping));
-                }
+                self.dismiss_all();
             }
             let idle = submissions.is_empty();
             self.run_batch(submissions);
-            self.tidy(idle);
+            self.keep_up(idle);
+            self.shared.note_waiting(self.lines.waiting() > 0);
         }
-        // Nothing stays granted to nobody over the restart.
-        for waiter in self.lines.take_all() {
-            answer(waiter.ticket.reply, Err(Unavailable::Stopping));
-        }
+        // Nothing stays granted to nobody over the restart, and no other server waits for anybody here.
+        self.dismiss_all();
         self.take_departures();
         let give_up_at = Instant::now() + LAST_RETURNS_WAIT_MAX;
-        while !self.returns.is_empty() && Instant::now() < give_up_at {
-            if self.is_failing {
+        while self.has_debts() && Instant::now() < give_up_at {
+            if self.failing.is_some() {
                 thread::sleep(self.retry_at.saturating_duration_since(Instant::now()));
             }
             self.run_batch(Vec::new());
             self.take_departures();
         }
+        if let Err(error) = self.store.leave() {
+            log::debug!("the database was not told of the stop: {error}");
+        }
+        self.shared.note_end();
+    }
+
+    /// Tells everybody in line that the server is being stopped.
+    fn dismiss_all(&mut self) {
+        if self.hearing.is_some() {
+            self.unsettled.extend(self.lines.names().cloned());
+        }
+        for waiter in self.lines.take_all() {
+            answer(waiter.ticket.reply, Err(Unavailable::Stopping));
+        }
+    }
+
+    /// Whether the store has to be told of something that nobody asks for.
+    fn has_debts(&self) -> bool {
+        !(self.returns.is_empty() && self.left.is_empty() && self.unsettled.is_empty())
     }
 
     /// Waits for something to do and takes it, and whatever else is queued.
@@ -140,10 +180,11 @@ impl<S: Store + 'static> Batcher<S> {
     }
 
     fn wait(&mut self) -> Option<Message> {
-        if !self.returns.is_empty() && !self.is_failing {
+        if self.has_debts() && self.failing.is_none() {
             return self.queue.try_recv().ok();
         }
-        let due = self.next_sweep.min(self.timers.next().unwrap_or(self.next_sweep));
+        let due = self.next_upkeep();
+        let due = self.timers.next().map_or(due, |look| due.min(look));
         // After a failure nothing that is overdue is tried again at once; a new operation is.
         let until = due.max(self.retry_at);
         match self.queue.recv_timeout(until.saturating_duration_since(Instant::now())) {
@@ -168,30 +209,78 @@ impl<S: Store + 'static> Batcher<S> {
             }
         }
         for name in shortened {
-            self.lines.remove_departed(&name);
+            let places = self.lines.remove_departed(&name);
+            if self.hearing.is_some() {
+                self.left.extend(places.into_iter().map(|place| (name.clone(), place)));
+            }
+        }
+    }
+
+    /// Looks where other servers say that there is something to see.
+    fn take_announcements(&mut self) {
+        let now = Instant::now();
+        for announcement in self.shared.take_announcements() {
+            match announcement {
+                // Somebody believes that it is for one who waits here. If nobody does, that has to be put right.
+                Announcement::Free(name) if self.lines.waiting_for(&name) == 0 => {
+                    self.unsettled.insert(name);
+                }
+                Announcement::Free(name) => self.timers.arm(now, name),
+                Announcement::Promised(name) => self.promise(now + REPLICA_SILENT_MAX, name),
+                Announcement::Ends(name, after) => {
+                    if let (true, Some(ends)) = (self.lines.waiting_for(&name) > 0, now.checked_add(after)) {
+                        self.timers.arm(ends, name);
+                    }
+                }
+                Announcement::Anything => self.look_at_all_lines(now),
+                Announcement::Call => {
+                    if let Some(HearingChange::HearsAgain) = self.hearing.as_mut().and_then(|ears| ears.note_call(now))
+                    {
+                        log::warn!("announcements of other servers are heard again");
+                    }
+                }
+                Announcement::Lost => {
+                    if let Some(hearing) = &mut self.hearing {
+                        hearing.note_lost(now);
+                    }
+                }
+            }
+        }
+    }
+
+    /// Looks at a resource when another server must have served it.
+    fn promise(&mut self, until: Instant, name: ResourceName) {
+        if self.lines.waiting_for(&name) > 0 {
+            self.timers.promise(until, name);
+        }
+    }
+
+    fn look_at_all_lines(&mut self, now: Instant) {
+        for name in self.lines.names() {
+            self.timers.arm(now, name.clone());
         }
     }
 
     /// Decides everything that is due in one transaction and tells everybody.
     fn run_batch(&mut self, submissions: Vec<Submission>) {
-        let mut index = RowIndex::default();
-        let mut tasks = Vec::with_capacity(submissions.len());
+        let mut work = Work::default();
         let returned = self.returns.drain(..self.returns.len().min(BATCH_OPERATIONS_MAX));
         let returned: Vec<_> = returned.collect();
         for (name, fencing_token) in &returned {
             let operation = Operation::GiveBack {
                 fencing_token: *fencing_token,
             };
-            tasks.push(Task::internal(index.row(name.clone()), operation));
+            work.add_own(name.clone(), operation);
         }
+        self.settle(&mut work);
         let now = Instant::now();
-        while tasks.len() < BATCH_OPERATIONS_MAX
+        while work.has_room()
             && let Some(name) = self.timers.take_due(now)
         {
-            tasks.push(Task::internal(index.row(name), Operation::Expire));
+            work.add_own(name, Operation::Expire);
         }
         // Each grant that fails at COMMIT is one to be undone; first those.
-        let overburdened = self.is_failing && self.returns.len() >= BATCH_OPERATIONS_MAX;
+        let overburdened = self.failing.is_some() && self.returns.len() >= BATCH_OPERATIONS_MAX;
         for submission in submissions {
             if overburdened {
                 answer(submission.reply, Err(Unavailable::Store));
@@ -201,18 +290,45 @@ impl<S: Store + 'static> Batcher<S> {
             if matches!(submission.operation, Operation::Acquire { .. }) && submission.reply.is_closed() {
                 continue;
             }
-            tasks.push(Task::asked(&mut index, submission));
+            work.add_asked(submission);
         }
-        if !tasks.is_empty() && !self.commit(index.names, tasks) {
+        if !work.is_empty() && !self.commit(work) {
             self.returns.extend(returned);
+        }
+    }
+
+    /// Adds what the store has to be told of lines, with a look at each of
+    /// these resources: somebody else may be the next.
+    fn settle(&mut self, work: &mut Work) {
+        if self.failing.is_some() && Instant::now() < self.retry_at {
+            return;
+        }
+        while work.has_room()
+            && let Some((name, place)) = self.left.pop()
+        {
+            let row = work.add_own(name, Operation::Expire);
+            work.left.push((row, place));
+        }
+        while work.has_room()
+            && let Some(name) = self.unsettled.iter().next().cloned()
+        {
+            self.unsettled.remove(&name);
+            let row = work.add_own(name, Operation::Expire);
+            work.restated.push(row);
         }
     }
 
     /// Runs one transaction and tells everybody how it went. Says whether it
     /// succeeded.
-    fn commit(&mut self, names: Vec<ResourceName>, tasks: Vec<Task>) -> bool {
+    fn commit(&mut self, work: Work) -> bool {
+        let Work {
+            index,
+            tasks,
+            restated,
+            left,
+        } = work;
+        let names = index.names;
         let operations = tasks.len();
-        let joined_from = self.lines.next_place();
         let mut tasks = Some(tasks);
         let mut decisions = None;
         let Self {
@@ -222,7 +338,7 @@ impl<S: Store + 'static> Batcher<S> {
             let Some(tasks) = tasks.take() else {
                 return;
             };
-            decisions = Some(Decisions::make(now, rows, lines, policy, tasks));
+            decisions = Some(Decisions::make(now, rows, lines, policy, tasks, (&restated, &left)));
         });
         match (result, decisions) {
             (Ok(()), Some(decisions)) => {
@@ -234,162 +350,22 @@ impl<S: Store + 'static> Batcher<S> {
                 let error = result
                     .err()
                     .unwrap_or(StoreError::Failed("nothing was decided".to_owned()));
-                self.note_failure(&error, operations);
+                self.note_failure(
+                    Failing::Commit,
+                    format_args!("commit of {operations} operations"),
+                    &error,
+                );
                 let is_unknown = matches!(error, StoreError::Unknown(_));
-                self.undo(names, joined_from, tasks, decisions, is_unknown);
+                if self.hearing.is_some() {
+                    let left = left.iter().map(|(row, _)| row);
+                    let told = decisions.iter().flat_map(|decisions| &decisions.lines_told);
+                    let untold = restated.iter().chain(left).chain(told);
+                    self.unsettled.extend(untold.map(|row| names[*row].clone()));
+                }
+                self.undo(names, tasks, decisions, is_unknown);
                 false
             }
         }
-    }
-
-    /// Answers everybody: the decisions are on disk.
-    fn tell(&mut self, names: &[ResourceName], decisions: Decisions) {
-        let Decisions { now, decided, .. } = decisions;
-        // Beyond what the clock can express is never.
-        let instant = |at: Timestamp| decided.checked_add(at.since(now));
-        for Decided { row, reply, result } in decisions.replies {
-            match result {
-                Ok(outcome) => self.send(&names[row], reply, outcome, instant),
-                Err(unavailable) => answer(reply, Err(unavailable)),
-            }
-        }
-        for HandOver { name, waiter, grant } in decisions.handed_over {
-            self.send(&name, waiter.ticket.reply, Outcome::Acquired(grant), instant);
-        }
-        // Their own timers answer those whose time is over; the others have left.
-        drop(decisions.passed_over);
-        for (name, expires_at) in names.iter().zip(decisions.expiries) {
-            if let Some(expires) = expires_at.and_then(instant)
-                && self.lines.waiting_for(name) > 0
-            {
-                self.timers.arm(expires, name.clone());
-            }
-        }
-        self.compact_timers();
-    }
-
-    fn compact_timers(&mut self) {
-        if self.timers.len() > 2 * self.lines.waiting() + STALE_TIMERS_MAX {
-            let lines = &self.lines;
-            self.timers.compact(|name| lines.waiting_for(name) > 0);
-        }
-    }
-
-    fn send(
-        &mut self,
-        name: &ResourceName,
-        reply: ReplySender,
-        outcome: Outcome,
-        instant: impl Fn(Timestamp) -> Option<Instant>,
-    ) {
-        let granted = match &outcome {
-            Outcome::Acquired(grant) => Some(grant.fencing_token),
-            _ => None,
-        };
-        let lapses = match &outcome {
-            Outcome::Acquired(Grant { expires_at, .. }) => expires_at.and_then(instant),
-            _ => None,
-        };
-        let undelivered = reply.send(Ok(Reply { outcome, lapses })).is_err();
-        if let (true, Some(token)) = (undelivered, granted) {
-            self.returns.push((name.clone(), token));
-        }
-    }
-
-    /// Takes back what was decided: the commit did not succeed, or it
-    /// `is_unknown` whether it did. Those who waited before keep their places;
-    /// those who asked now are told.
-    fn undo(
-        &mut self,
-        names: Vec<ResourceName>,
-        joined_from: u64,
-        undecided: Option<Vec<Task>>,
-        decisions: Option<Decisions>,
-        is_unknown: bool,
-    ) {
-        for reply in undecided.into_iter().flatten().filter_map(Task::into_reply) {
-            answer(reply, Err(Unavailable::Store));
-        }
-        if let Some(decisions) = decisions {
-            for Decided { row, reply, result } in decisions.replies {
-                // If it was committed after all, nobody knows of it.
-                if is_unknown && let Ok(Outcome::Acquired(grant)) = &result {
-                    self.returns.push((names[row].clone(), grant.fencing_token));
-                }
-                answer(reply, Err(Unavailable::Store));
-            }
-            for HandOver { name, waiter, grant } in decisions.handed_over.into_iter().rev() {
-                if is_unknown {
-                    self.returns.push((name.clone(), grant.fencing_token));
-                }
-                self.lines.put_back(&name, waiter);
-            }
-        }
-        let retry = Instant::now() + REOPEN_INTERVAL;
-        self.retry_at = retry;
-        for name in names {
-            for waiter in self.lines.leave_since(&name, joined_from) {
-                answer(waiter.ticket.reply, Err(Unavailable::Store));
-            }
-            if self.lines.waiting_for(&name) > 0 {
-                self.timers.arm(retry, name);
-            }
-        }
-        self.compact_timers();
-    }
-
-    /// What can wait until nobody else does, though not for ever.
-    fn tidy(&mut self, idle: bool) {
-        let now = Instant::now();
-        let from = if idle {
-            self.next_sweep
-        } else {
-            self.next_sweep + SWEEP_DELAY_MAX
-        };
-        if now < from {
-            return;
-        }
-        self.next_sweep = now + SWEEP_INTERVAL;
-        if let Err(error) = self.sweep(now) {
-            self.note_failure(&error, 0);
-        }
-    }
-
-    fn sweep(&mut self, now: Instant) -> Result<(), StoreError> {
-        self.store.note_clock_offset()?;
-        let expired = self.store.expired(SWEEP_ROWS_MAX)?;
-        if now >= self.next_prune && self.policy.prune_after_days > 0 {
-            self.next_prune = now + PRUNE_INTERVAL;
-            let pruned = self.store.prune(PRUNE_ROWS_MAX, self.policy.prune_after_days)?;
-            log::debug!("pruned {pruned} rows");
-        }
-        if !expired.is_empty() {
-            let clear = |(row, _)| Task::internal(row, Operation::Expire);
-            let tasks = expired.iter().enumerate().map(clear).collect();
-            let is_full = expired.len() == SWEEP_ROWS_MAX;
-            if self.commit(expired, tasks) && is_full {
-                self.next_sweep = now;
-            }
-        }
-        Ok(())
-    }
-
-    fn note_success(&mut self) {
-        if self.is_failing {
-            self.is_failing = false;
-            log::warn!("the database works again");
-        }
-    }
-
-    /// Logs the first cause; what is said while the database is being opened
-    /// again mostly follows from it.
-    fn note_failure(&mut self, error: &StoreError, operations: usize) {
-        if self.is_failing {
-            log::debug!("commit of {operations} operations failed again: {error}");
-        } else {
-            log::error!("commit of {operations} operations failed: {error}");
-        }
-        self.is_failing = true;
     }
 }
 

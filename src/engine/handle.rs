@@ -1,15 +1,15 @@
 //! The handle by which requests reach the batcher thread.
 
 use std::mem;
-use std::sync::Arc;
-use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{SyncSender, TrySendError};
+use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::{Duration, Instant};
 
 use thiserror::Error;
 use tokio::sync::oneshot;
 
+use crate::db::Announcement;
 use crate::lock::{FencingToken, LockedBy, Operation, Outcome, ResourceName, StillWaits, Ttl};
 
 /// Why a request has no outcome. None of these changed anything, but for
@@ -102,13 +102,41 @@ pub(super) struct Shared {
     /// Written by requests that were dropped, emptied by the batcher with each
     /// batch. Not bounded by itself: each entry is a request that was admitted.
     departures: Mutex<Vec<Departure>>,
+    /// Written by the listener, emptied by the batcher with each batch. While
+    /// that is held up it grows with what other servers do meanwhile, some
+    /// hundred bytes for each transaction of theirs that anybody waits for.
+    announcements: Mutex<Vec<Announcement>>,
     /// Set once, when the server begins to stop.
     draining: AtomicBool,
+    /// Whether anybody is in a line; written by the batcher for the listener.
+    somebody_waits: AtomicBool,
+    /// Set once, when the batcher thread ends.
+    ended: AtomicBool,
 }
 
 impl Shared {
     pub(super) fn take_departures(&self) -> Vec<Departure> {
-        mem::take(&mut *self.departures.lock().unwrap_or_else(|poisoned| poisoned.into_inner()))
+        take(&self.departures)
+    }
+
+    pub(super) fn take_announcements(&self) -> Vec<Announcement> {
+        take(&self.announcements)
+    }
+
+    pub(super) fn note_waiting(&self, somebody_waits: bool) {
+        self.somebody_waits.store(somebody_waits, Ordering::Relaxed);
+    }
+
+    pub(super) fn somebody_waits(&self) -> bool {
+        self.somebody_waits.load(Ordering::Relaxed)
+    }
+
+    pub(super) fn note_end(&self) {
+        self.ended.store(true, Ordering::Relaxed);
+    }
+
+    pub(super) fn has_ended(&self) -> bool {
+        self.ended.load(Ordering::Relaxed)
     }
 
     pub(super) fn is_draining(&self) -> bool {
@@ -215,13 +243,13 @@ impl Engine {
     }
 
     fn depart(&self, departure: Departure) {
-        let mut departures = self
-            .shared
-            .departures
-            .lock()
-            .unwrap_or_else(|poisoned| poisoned.into_inner());
-        departures.push(departure);
-        drop(departures);
+        lock(&self.shared.departures).push(departure);
+        self.nudge();
+    }
+
+    /// Tells the batcher what other servers announce.
+    pub(super) fn announce(&self, heard: Vec<Announcement>) {
+        lock(&self.shared.announcements).extend(heard);
         self.nudge();
     }
 
@@ -276,6 +304,14 @@ impl Drop for Pending<'_> {
             grant,
         });
     }
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(|poisoned| poisoned.into_inner())
+}
+
+fn take<T: Default>(mutex: &Mutex<T>) -> T {
+    mem::take(&mut *lock(mutex))
 }
 
 /// The instant `timeout` from now, or one so far ahead that it does not

@@ -28,8 +28,10 @@
 //! 408. Answers are sent only after COMMIT has returned.
 
 mod batcher;
-mod expiry;
 mod handle;
+mod hearing;
+mod listening;
+mod look_timers;
 mod policy;
 mod tasks;
 

@@ -5,12 +5,13 @@
 //! only the way from submissions to decisions.
 
 use std::collections::HashMap;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use crate::clock::Timestamp;
 use crate::engine::handle::{Parked, ReplySender, Submission, Unavailable};
 use crate::engine::policy::Policy;
-use crate::lock::{Batch, HandOver, Operation, Outcome, Resource, ResourceName, Rows, Waiter, WaitingLines};
+use crate::limits::BATCH_OPERATIONS_MAX;
+use crate::lock::{Batch, HandOver, Operation, Outcome, Place, ResourceName, Rows, Waiter, WaitingLines};
 
 /// One operation of a batch, and whom to tell.
 pub(super) struct Task {
@@ -31,6 +32,17 @@ pub(super) struct Decided {
     pub(super) result: Result<Outcome, Unavailable>,
 }
 
+/// All that one batch is to do.
+#[derive(Default)]
+pub(super) struct Work {
+    pub(super) index: RowIndex,
+    pub(super) tasks: Vec<Task>,
+    /// Rows whose lines the store may not know as they are.
+    pub(super) restated: Vec<usize>,
+    /// Who left a line before it was served: the row and the place.
+    pub(super) left: Vec<(usize, Place)>,
+}
+
 /// Where the names of a batch stand among its rows.
 #[derive(Default)]
 pub(super) struct RowIndex {
@@ -47,32 +59,61 @@ pub(super) struct Decisions {
     pub(super) replies: Vec<Decided>,
     pub(super) handed_over: Vec<HandOver<Parked>>,
     pub(super) passed_over: Vec<Waiter<Parked>>,
-    /// For each row, when its lock ends.
-    pub(super) expiries: Vec<Option<Timestamp>>,
+    /// Places beyond this one were given by these decisions.
+    pub(super) last_place_before: Place,
+    /// The rows of whose lines the store is told something.
+    pub(super) lines_told: Vec<usize>,
+    /// For each row, what comes next for those in line.
+    pub(super) prospects: Vec<Prospect>,
 }
 
-impl Task {
-    /// What nobody asked for.
-    pub(super) fn internal(row: usize, operation: Operation) -> Self {
-        Self {
+/// What those in line for a resource have to expect, if nothing happens.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Prospect {
+    /// It stays as it is.
+    Nothing,
+    /// Its lock ends.
+    Ends(Timestamp),
+    /// It is free, and another server will serve it if that lives; it is
+    /// believed to, for so long.
+    Promised(Duration),
+}
+
+impl Work {
+    /// Adds what nobody asked for. Says in which row.
+    pub(super) fn add_own(&mut self, name: ResourceName, operation: Operation) -> usize {
+        let row = self.index.row(name);
+        self.tasks.push(Task {
             row,
             operation,
             asker: None,
-        }
+        });
+        row
     }
 
-    /// What a request asked for.
-    pub(super) fn asked(index: &mut RowIndex, submission: Submission) -> Self {
-        Self {
-            row: index.row(submission.name),
+    /// Adds what a request asked for.
+    pub(super) fn add_asked(&mut self, submission: Submission) {
+        self.tasks.push(Task {
+            row: self.index.row(submission.name),
             operation: submission.operation,
             asker: Some(Asker {
                 wait_until: submission.wait_until,
                 reply: submission.reply,
             }),
-        }
+        });
     }
 
+    /// Whether more of what nobody asked for fits.
+    pub(super) fn has_room(&self) -> bool {
+        self.tasks.len() < BATCH_OPERATIONS_MAX
+    }
+
+    pub(super) fn is_empty(&self) -> bool {
+        self.tasks.is_empty()
+    }
+}
+
+impl Task {
     /// Whom to tell, if anybody.
     pub(super) fn into_reply(self) -> Option<ReplySender> {
         self.asker.map(|asker| asker.reply)
@@ -81,7 +122,7 @@ impl Task {
 
 impl RowIndex {
     /// The index of the row of `name`.
-    pub(super) fn row(&mut self, name: ResourceName) -> usize {
+    fn row(&mut self, name: ResourceName) -> usize {
         match self.rows.get(&name) {
             Some(row) => *row,
             None => {
@@ -95,34 +136,68 @@ impl RowIndex {
 }
 
 impl Decisions {
-    /// Decides `tasks` in their order as of `now`, over the rows of a batch.
+    /// Decides the tasks in their order as of `now`, over the rows of a batch.
     pub(super) fn make(
         now: Timestamp,
         rows: &mut Rows,
         lines: &mut WaitingLines<Parked>,
         policy: &Policy,
         tasks: Vec<Task>,
+        (restated, left): (&[usize], &[(usize, Place)]),
     ) -> Self {
-        let decided = Instant::now();
+        let moment = Moment {
+            now,
+            decided: Instant::now(),
+        };
+        let last_place_before = rows.last_place();
         let mut batch = Batch::new(now, rows, lines);
+        for row in restated {
+            batch.restate(*row, |parked: &Parked| moment.timestamp(parked.wait_until));
+        }
+        for (row, place) in left {
+            batch.leave(*row, *place);
+        }
         let mut replies = Vec::with_capacity(tasks.len());
         for task in tasks {
-            decide_task(&mut batch, policy, task, &mut replies);
+            decide_task(&mut batch, policy, moment, task, &mut replies);
         }
         let (handed_over, passed_over) = (batch.handed_over, batch.passed_over);
-        let expiry = |resource: &Resource| resource.lock.as_ref().and_then(|lock| lock.expires_at);
         Self {
             now,
-            decided,
+            decided: moment.decided,
             replies,
             handed_over,
             passed_over,
-            expiries: rows.resources().map(expiry).collect(),
+            last_place_before,
+            lines_told: rows.lines_told().collect(),
+            prospects: (0..rows.len()).map(|row| prospect(now, rows, row)).collect(),
         }
     }
 }
 
-fn decide_task(batch: &mut Batch<'_, Parked>, policy: &Policy, task: Task, replies: &mut Vec<Decided>) {
+/// The same instant by the store's clock and by that of this process.
+#[derive(Clone, Copy)]
+struct Moment {
+    now: Timestamp,
+    decided: Instant,
+}
+
+impl Moment {
+    fn timestamp(self, instant: Instant) -> Timestamp {
+        self.now + instant.saturating_duration_since(self.decided)
+    }
+}
+
+fn prospect(now: Timestamp, rows: &Rows, row: usize) -> Prospect {
+    let holder = rows.resource(row).holder_at(now);
+    match (holder, rows.ahead(row)) {
+        (Some(lock), _) => lock.expires_at.map_or(Prospect::Nothing, Prospect::Ends),
+        (None, Some(ahead)) => Prospect::Promised(ahead.believed_for),
+        (None, None) => Prospect::Nothing,
+    }
+}
+
+fn decide_task(batch: &mut Batch<'_, Parked>, policy: &Policy, moment: Moment, task: Task, replies: &mut Vec<Decided>) {
     let outcome = batch.apply(task.row, &task.operation);
     let Some(asker) = task.asker else {
         return;
@@ -134,7 +209,7 @@ fn decide_task(batch: &mut Batch<'_, Parked>, policy: &Policy, task: Task, repli
                     wait_until,
                     reply: asker.reply,
                 };
-                batch.join(task.row, task.operation, parked);
+                batch.join(task.row, task.operation, moment.timestamp(wait_until), parked);
                 return;
             }
             Err(full) => Err(full),

@@ -5,55 +5,8 @@
 
 use crate::clock::Timestamp;
 use crate::lock::{
-    FencingCounter, Grant, Operation, Outcome, Resource, ResourceName, StillWaits, Waiter, WaitingLines, decide,
+    Grant, Joined, Operation, Outcome, Place, ResourceName, Rows, StillWaits, Waiter, WaitingLines, decide,
 };
-
-/// The rows of one transaction: loaded, decided over, saved.
-#[derive(Debug)]
-pub struct Rows {
-    resources: Vec<Resource>,
-    changed: Vec<bool>,
-    tokens: FencingCounter,
-    tokens_before: FencingCounter,
-}
-
-impl Rows {
-    /// The rows as the store has them.
-    pub fn loaded(resources: Vec<Resource>, tokens: FencingCounter) -> Self {
-        Self {
-            changed: vec![false; resources.len()],
-            resources,
-            tokens,
-            tokens_before: tokens,
-        }
-    }
-
-    /// The resource at this index, in the order in which they were loaded.
-    pub fn resource(&self, row: usize) -> &Resource {
-        &self.resources[row]
-    }
-
-    /// All resources, in the order in which they were loaded.
-    pub fn resources(&self) -> impl Iterator<Item = &Resource> {
-        self.resources.iter()
-    }
-
-    /// What has to be saved, each with its index.
-    pub fn changed(&self) -> impl Iterator<Item = (usize, &Resource)> {
-        let rows = self.resources.iter().enumerate();
-        rows.filter(|(row, _)| self.changed[*row])
-    }
-
-    /// The resources as they are after the decisions.
-    pub fn into_resources(self) -> impl Iterator<Item = Resource> {
-        self.resources.into_iter()
-    }
-
-    /// The counter, if a token was taken from it.
-    pub fn tokens_taken(&self) -> Option<FencingCounter> {
-        (self.tokens != self.tokens_before).then_some(self.tokens)
-    }
-}
 
 /// A grant to somebody who waited.
 #[derive(Debug)]
@@ -93,10 +46,16 @@ impl<'a, W: StillWaits> Batch<'a, W> {
 
     /// Decides one operation on the resource at index `row`.
     ///
-    /// Whoever waits for it is served first, so that nobody overtakes the
-    /// line, and served again if the operation freed the resource.
+    /// Whoever waits for it here is served first, so that nobody overtakes the
+    /// line, and served again if the operation freed the resource. It stays
+    /// free while the first of all waits at another server, and nobody here
+    /// gets it then.
     pub fn apply(&mut self, row: usize, operation: &Operation) -> Outcome {
         self.hand_over_if_free(row);
+        if matches!(operation, Operation::Acquire { .. }) && self.rows.ahead(row).is_some() {
+            // Held, or to be fetched by the one who is ahead.
+            return Outcome::Locked;
+        }
         let outcome = self.decide(row, operation);
         if outcome == Outcome::Released {
             self.hand_over_if_free(row);
@@ -105,29 +64,55 @@ impl<'a, W: StillWaits> Batch<'a, W> {
     }
 
     /// Goes to the end of the line for the resource at index `row`.
-    pub fn join(&mut self, row: usize, acquire: Operation, ticket: W) {
-        self.lines.join(&self.rows.resources[row].name, acquire, ticket);
+    pub fn join(&mut self, row: usize, acquire: Operation, wait_until: Timestamp, ticket: W) {
+        let place = self.rows.take_place();
+        self.rows.note_joined(Joined { row, place, wait_until });
+        let waiter = Waiter { acquire, ticket, place };
+        self.lines.join(&self.rows.resource(row).name, waiter);
     }
 
-    /// How many wait: for the resource at index `row`, and in all.
+    /// Notes that somebody who waited for the resource at index `row` has left
+    /// its line.
+    pub fn leave(&mut self, row: usize, place: Place) {
+        self.rows.note_left(row, place);
+    }
+
+    /// Tells the store once more who waits for the resource at index `row`,
+    /// because it may believe something else. To be called before anybody joins.
+    pub fn restate(&mut self, row: usize, wait_until: impl Fn(&W) -> Timestamp) {
+        self.rows.note_restated(row);
+        let name = self.rows.resource(row).name.clone();
+        for waiter in self.lines.line(&name) {
+            let (place, wait_until) = (waiter.place, wait_until(&waiter.ticket));
+            self.rows.note_joined(Joined { row, place, wait_until });
+        }
+    }
+
+    /// How many wait here: for the resource at index `row`, and in all.
     pub fn waiting(&self, row: usize) -> (usize, usize) {
         (
-            self.lines.waiting_for(&self.rows.resources[row].name),
+            self.lines.waiting_for(&self.rows.resource(row).name),
             self.lines.waiting(),
         )
     }
 
     fn hand_over_if_free(&mut self, row: usize) {
-        while self.rows.resources[row].is_free_at(self.now) {
-            let name = &self.rows.resources[row].name;
-            let Some(waiter) = self.lines.take_first(name) else {
+        while self.rows.resource(row).is_free_at(self.now) {
+            let name = &self.rows.resource(row).name;
+            let Some(first) = self.lines.first_place(name) else {
+                self.rows.note_unclaimed(row);
                 return;
             };
+            if self.rows.ahead(row).is_some_and(|ahead| ahead.place < first) {
+                return;
+            }
+            let name = name.clone();
+            let waiter = self.lines.take_first(&name).expect("there is a first");
+            self.rows.note_left(row, waiter.place);
             if !waiter.ticket.still_waits() {
                 self.passed_over.push(waiter);
                 continue;
             }
-            let name = name.clone();
             let Outcome::Acquired(grant) = self.decide(row, &waiter.acquire) else {
                 unreachable!("whoever is in a line wants to acquire, and the resource is free");
             };
@@ -136,13 +121,9 @@ impl<'a, W: StillWaits> Batch<'a, W> {
     }
 
     fn decide(&mut self, row: usize, operation: &Operation) -> Outcome {
-        let outcome = decide(
-            self.now,
-            &mut self.rows.resources[row],
-            &mut self.rows.tokens,
-            operation,
-        );
-        self.rows.changed[row] |= outcome.is_change();
+        let (resource, tokens, changed) = self.rows.resource_mut(row);
+        let outcome = decide(self.now, resource, tokens, operation);
+        *changed |= outcome.is_change();
         outcome
     }
 }

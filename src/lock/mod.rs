@@ -8,13 +8,15 @@ mod batch;
 mod decide;
 mod operation;
 mod resource;
+mod rows;
 mod waiting_line;
 
 #[cfg(test)]
 mod model;
 
-pub use batch::{Batch, HandOver, Rows};
+pub use batch::{Batch, HandOver};
 pub use decide::{FencingCounter, decide};
 pub use operation::{Grant, Operation, Outcome};
 pub use resource::{FencingToken, Lock, LockedBy, Resource, ResourceName, Ttl};
-pub use waiting_line::{StillWaits, Waiter, WaitingLines};
+pub use rows::{Ahead, Joined, Rows};
+pub use waiting_line::{Place, StillWaits, Waiter, WaitingLines};

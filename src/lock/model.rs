@@ -19,7 +19,9 @@ use self::history::{Ask, Fate, Passage, Step, step};
 use self::ledger::Ledger;
 use self::naive::{NAMES, Naive, NaiveOperation, Waiting, key_of, name_of};
 use crate::clock::Timestamp;
-use crate::lock::{Batch, FencingCounter, FencingToken, HandOver, Outcome, Resource, Rows, StillWaits, WaitingLines};
+use crate::lock::{
+    Batch, FencingCounter, FencingToken, HandOver, Outcome, Place, Resource, Rows, StillWaits, WaitingLines,
+};
 
 const HISTORIES: u32 = 768;
 
@@ -61,6 +63,7 @@ struct World {
     now: i64,
     disk: Vec<Resource>,
     tokens: FencingToken,
+    last_place: Place,
     lines: WaitingLines<Ticket>,
     /// As the engine's: grants that reached nobody.
     returns: Vec<(usize, i64)>,
@@ -77,6 +80,7 @@ impl World {
             now: 1_000_000_000,
             disk: (0..NAMES).map(|name| Resource::unseen(name_of(name))).collect(),
             tokens: FencingToken::NONE,
+            last_place: Place::NONE,
             lines: WaitingLines::default(),
             returns: Vec::new(),
             present: Vec::new(),
@@ -127,9 +131,13 @@ impl World {
 
     /// One turn of the engine: what came back first, then what was asked.
     fn batch(&mut self, asked: &[(usize, Ask)], fate: Fate, seen: &mut Seen) {
-        let before = (self.naive.clone(), self.ledger.clone(), self.lines.next_place());
+        let before = (self.naive.clone(), self.ledger.clone(), self.last_place);
         let returned = std::mem::take(&mut self.returns);
-        let mut rows = Rows::loaded(self.disk.clone(), FencingCounter::continuing_after(self.tokens));
+        let mut rows = Rows::loaded(
+            self.disk.clone(),
+            FencingCounter::continuing_after(self.tokens),
+            self.last_place,
+        );
         let mut lines = std::mem::take(&mut self.lines);
         let mut batch = Batch::new(Timestamp::from_us(self.now), &mut rows, &mut lines);
         let mut made = Made::default();
@@ -151,7 +159,7 @@ impl World {
                 let (id, here) = (self.next_id, Rc::new(Cell::new(true)));
                 self.next_id += 1;
                 let ticket = Ticket { id, here: here.clone() };
-                batch.join(*name, operation.proper(), ticket);
+                batch.join(*name, operation.proper(), Timestamp::from_us(i64::MAX), ticket);
                 let waiting = Waiting {
                     id,
                     key: *key,
@@ -166,6 +174,7 @@ impl World {
         seen.passed_over += batch.passed_over.len();
         seen.handed_over += made.handed_over.len();
         self.lines = lines;
+        self.last_place = rows.last_place();
         self.save(&rows, made.changed, fate);
         if fate == Fate::Committed {
             self.tell(&made);
@@ -259,7 +268,7 @@ impl World {
     }
 
     /// As the engine does it; and takes the model back as far.
-    fn undo(&mut self, (naive, ledger, joined_from): (Naive, Ledger, u64), made: Made, fate: Fate) {
+    fn undo(&mut self, (naive, ledger, last_place): (Naive, Ledger, Place), made: Made, fate: Fate) {
         self.returns.extend(made.granted);
         for HandOver { name, waiter, grant } in made.handed_over.into_iter().rev() {
             let row = (0..NAMES).find(|row| name_of(*row) == name).expect("a name of ours");
@@ -267,7 +276,7 @@ impl World {
             self.lines.put_back(&name, waiter);
         }
         let mut left: Vec<_> = (0..NAMES)
-            .flat_map(|name| self.lines.leave_since(&name_of(name), joined_from))
+            .flat_map(|name| self.lines.leave_behind(&name_of(name), last_place))
             .map(|waiter| waiter.ticket.id)
             .collect();
         left.sort_unstable();

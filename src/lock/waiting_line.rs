@@ -1,11 +1,34 @@
-//! Who waits for which resource: one line a resource, first come, first served.
+//! Who waits here for which resource: one line a resource, first come, first
+//! served.
 //!
 //! Plain collections: what a waiter is, and how it is told, is the engine's
-//! affair and appears here only as the type `W`.
+//! affair and appears here only as the type `W`. Those who wait at another
+//! server on the same database are not here; where the first of them stands is
+//! known to a [`Rows`](crate::lock::Rows).
 
 use std::collections::{HashMap, VecDeque};
 
 use crate::lock::{Operation, ResourceName};
+
+/// A place in line. Of two who wait for the same resource, at whichever server,
+/// the one with the lower number began to wait earlier.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Place(i64);
+
+impl Place {
+    /// Before all others; nobody has it.
+    pub const NONE: Self = Self(0);
+
+    /// The place with this number.
+    pub const fn new(number: i64) -> Self {
+        Self(number)
+    }
+
+    /// The number.
+    pub const fn as_i64(self) -> i64 {
+        self.0
+    }
+}
 
 /// Says whether somebody in a line is still there to be served.
 pub trait StillWaits {
@@ -21,7 +44,8 @@ pub struct Waiter<W> {
     pub acquire: Operation,
     /// Whom to tell.
     pub ticket: W,
-    place: u64,
+    /// Where it stands.
+    pub place: Place,
 }
 
 /// All the lines.
@@ -30,7 +54,6 @@ pub struct WaitingLines<W> {
     /// No line is ever empty: the last to leave takes it away.
     lines: HashMap<ResourceName, VecDeque<Waiter<W>>>,
     waiting: usize,
-    next_place: u64,
 }
 
 impl<W> Default for WaitingLines<W> {
@@ -38,7 +61,6 @@ impl<W> Default for WaitingLines<W> {
         Self {
             lines: HashMap::new(),
             waiting: 0,
-            next_place: 0,
         }
     }
 }
@@ -54,19 +76,24 @@ impl<W: StillWaits> WaitingLines<W> {
         self.lines.get(name).map_or(0, VecDeque::len)
     }
 
-    /// The place that the next to join will have; see [`Self::leave_since`].
-    pub fn next_place(&self) -> u64 {
-        self.next_place
+    /// The names of all resources that somebody waits for.
+    pub fn names(&self) -> impl Iterator<Item = &ResourceName> {
+        self.lines.keys()
     }
 
-    /// Goes to the end of the line for `name`.
-    pub fn join(&mut self, name: &ResourceName, acquire: Operation, ticket: W) {
-        let waiter = Waiter {
-            acquire,
-            ticket,
-            place: self.next_place,
-        };
-        self.next_place += 1;
+    /// Those who wait for one resource, in order.
+    pub fn line(&self, name: &ResourceName) -> impl Iterator<Item = &Waiter<W>> {
+        self.lines.get(name).into_iter().flatten()
+    }
+
+    /// The place of the first in the line for `name`.
+    pub fn first_place(&self, name: &ResourceName) -> Option<Place> {
+        self.line(name).next().map(|waiter| waiter.place)
+    }
+
+    /// Goes to the end of the line for `name`. Each place is after all that
+    /// were given for it before.
+    pub fn join(&mut self, name: &ResourceName, waiter: Waiter<W>) {
         self.waiting += 1;
         match self.lines.get_mut(name) {
             Some(line) => line.push_back(waiter),
@@ -93,25 +120,33 @@ impl<W: StillWaits> WaitingLines<W> {
         self.lines.entry(name.clone()).or_default().push_front(waiter);
     }
 
-    /// Removes those from the line for `name` who do not wait any more.
-    pub fn remove_departed(&mut self, name: &ResourceName) {
+    /// Removes those from the line for `name` who do not wait any more, and says
+    /// where they stood.
+    pub fn remove_departed(&mut self, name: &ResourceName) -> Vec<Place> {
+        let mut places = Vec::new();
         let Some(line) = self.lines.get_mut(name) else {
-            return;
+            return places;
         };
-        let before = line.len();
-        line.retain(|waiter| waiter.ticket.still_waits());
-        self.waiting -= before - line.len();
+        line.retain(|waiter| {
+            let waits = waiter.ticket.still_waits();
+            if !waits {
+                places.push(waiter.place);
+            }
+            waits
+        });
+        self.waiting -= places.len();
         if line.is_empty() {
             self.lines.remove(name);
         }
+        places
     }
 
-    /// Removes those from the line for `name` who joined at `place` or later.
-    pub fn leave_since(&mut self, name: &ResourceName, place: u64) -> Vec<Waiter<W>> {
+    /// Removes those from the line for `name` who stand behind `place`.
+    pub fn leave_behind(&mut self, name: &ResourceName, place: Place) -> Vec<Waiter<W>> {
         let Some(line) = self.lines.get_mut(name) else {
             return Vec::new();
         };
-        let stay = line.partition_point(|waiter| waiter.place < place);
+        let stay = line.partition_point(|waiter| waiter.place <= place);
         let left: Vec<_> = line.drain(stay..).collect();
         self.waiting -= left.len();
         if line.is_empty() {
@@ -147,9 +182,18 @@ mod tests {
     fn line_of(tickets: &[(u32, bool)]) -> WaitingLines<Ticket> {
         let mut lines = WaitingLines::default();
         for &(number, waits) in tickets {
-            lines.join(&name(), Operation::Expire, Ticket(number, waits));
+            lines.join(&name(), waiter(number, waits));
         }
         lines
+    }
+
+    /// Its place has the number of its ticket.
+    fn waiter(number: u32, waits: bool) -> Waiter<Ticket> {
+        Waiter {
+            acquire: Operation::Expire,
+            ticket: Ticket(number, waits),
+            place: Place::new(number.into()),
+        }
     }
 
     fn numbers(mut lines: WaitingLines<Ticket>) -> Vec<u32> {
@@ -173,19 +217,19 @@ mod tests {
     fn the_departed_leave_and_the_others_close_up() {
         let mut lines = line_of(&[(1, false), (2, true), (3, false), (4, true)]);
 
-        lines.remove_departed(&name());
+        let places = lines.remove_departed(&name());
 
+        assert_eq!(places, [Place::new(1), Place::new(3)]);
         assert_eq!((lines.waiting(), lines.waiting_for(&name())), (2, 2));
         assert_eq!(numbers(lines), [2, 4]);
     }
 
     #[test]
-    fn those_who_joined_since_a_place_leave_together() {
+    fn those_behind_a_place_leave_together() {
         let mut lines = line_of(&[(1, true), (2, true)]);
-        let place = lines.next_place();
-        lines.join(&name(), Operation::Expire, Ticket(3, true));
+        lines.join(&name(), waiter(3, true));
 
-        let left = lines.leave_since(&name(), place);
+        let left = lines.leave_behind(&name(), Place::new(2));
 
         assert_eq!(left.len(), 1);
         assert_eq!(left[0].ticket, Ticket(3, true));
@@ -203,7 +247,7 @@ mod tests {
         assert!(lines.lines.is_empty());
 
         let mut lines = line_of(&[(1, true)]);
-        lines.leave_since(&name(), 0);
+        lines.leave_behind(&name(), Place::NONE);
         assert!(lines.lines.is_empty() && lines.waiting() == 0);
     }
 }

@@ -94,7 +94,7 @@ fn a_fresh_database_gets_all_migrations_once() {
     let again = desk.succeeds(&["migrate"]);
 
     assert_eq!(shown, "central_locking_system\n [ ] 0001_resources\n");
-    let description = "Create table resources, sequence fencing_tokens and view held_locks";
+    let description = "Create tables resources, waiters and replicas, their numbers and views";
     assert_eq!(
         plan,
         format!("Planned operations:\n0001_resources\n    {description}\n")
@@ -169,10 +169,10 @@ fn the_printed_sql_makes_what_a_migration_makes() {
     by_hand.database.sql(&by_hand.succeeds(&["sqlmigrate", "0001"]));
 
     let columns = "SELECT table_name, column_name, data_type, is_nullable, collation_name \
-                   FROM information_schema.columns WHERE table_name IN ('resources', 'held_locks') ORDER BY 1, 2";
+                   FROM information_schema.columns WHERE table_schema = 'public' AND table_name NOT LIKE '\\_\\_%' ORDER BY 1, 2";
     let made = by_hand.database.sql(columns);
     assert_eq!(made, migrated.database.sql(columns));
-    assert_eq!(made.len(), 14, "eight of the table, six of the view");
+    assert_eq!(made.len(), 9 + 6 + 4 + 4 + 4, "three tables and two views");
     by_hand
         .database
         .sql(&by_hand.succeeds(&["sqlmigrate", "0001", "--backwards"]));
@@ -195,24 +195,24 @@ fn a_server_migrates_only_if_it_is_told_to() {
 }
 
 #[test]
-fn a_second_server_and_a_migration_back_are_told_who_has_the_database() {
+fn a_migration_back_is_told_who_has_the_database() {
     let desk = PostgresDesk::migrated();
     let mut server = desk.cls().start();
-    let owner = format!("is in use by cls runserver (pid {}) on ", server.pid());
+    let second = desk.cls().start();
+    let owners = [&server, &second].map(|server| format!("is in use by cls runserver (pid {}) on ", server.pid()));
 
-    let second = failure(&desk.cls().run(&["runserver", "127.0.0.1:0"]), 1);
     let back = failure(&desk.cls().run(&["migrate", "zero"]), 1);
     desk.succeeds(&["migrate"]);
 
-    for line in [&second, &back] {
-        assert!(line.contains(&owner) && line.contains("stop it first"), "{line}");
-        assert_no_password(line);
-    }
+    assert!(
+        owners.iter().any(|owner| back.contains(owner)) && back.contains("stop it first"),
+        "{back}"
+    );
+    assert_no_password(&back);
     assert_eq!(server.client().put("r", r#"{"locked_by": "k"}"#).status, 200);
     assert_no_password(&server.log());
     server.kill();
-    let next = desk.cls().start();
-    assert_eq!(next.client().put("r", r#"{"locked_by": "k"}"#).status, 400);
+    assert_eq!(second.client().put("r", r#"{"locked_by": "k"}"#).status, 400);
 }
 
 #[test]

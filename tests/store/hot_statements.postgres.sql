@@ -1,14 +1,14 @@
 BEGIN;
 
 WITH locked AS MATERIALIZED (
-    SELECT id, name, locked_by, ttl, acquired_at_us, expires_at_us, released_at_us, fencing_token
+    SELECT id, name, has_waiters, locked_by, ttl, acquired_at_us, expires_at_us, released_at_us, fencing_token
       FROM resources
      WHERE name = ANY ($1)
      ORDER BY name
        FOR UPDATE
 )
 SELECT now_us, block,
-       id, name, locked_by, ttl, acquired_at_us, expires_at_us, released_at_us, fencing_token
+       id, name, has_waiters, locked_by, ttl, acquired_at_us, expires_at_us, released_at_us, fencing_token
   FROM (SELECT clock_us() AS now_us,
                CASE WHEN pg_sequence_last_value('fencing_tokens') = $2
                THEN $3
@@ -23,6 +23,32 @@ SELECT name, 0
  ORDER BY name COLLATE "C"
     ON CONFLICT (name) DO NOTHING;
 
+SELECT number, living.id, place, believed_until_us - $1
+  FROM unnest($2) WITH ORDINALITY AS wanted (name, number)
+ CROSS JOIN (SELECT id, greatest(seen_us, $3) + $4 AS believed_until_us
+               FROM replicas
+              WHERE id <> $5) AS living
+ CROSS JOIN LATERAL (SELECT place
+                       FROM waiters
+                      WHERE waiters.name = wanted.name
+                        AND waiters.replica = living.id
+                        AND wait_until_us > $6
+                      ORDER BY place
+                      LIMIT 1) AS first
+ WHERE believed_until_us > $7
+ ORDER BY number, place;
+
+INSERT INTO waiters (name, replica, place, wait_until_us)
+SELECT name, $1, place, wait_until_us
+  FROM unnest($2, $3, $4) AS joined (name, place, wait_until_us)
+    ON CONFLICT DO NOTHING;
+
+DELETE FROM waiters
+ USING unnest($1, $2) AS gone (name, place)
+ WHERE waiters.name = gone.name
+   AND waiters.replica = $3
+   AND waiters.place = gone.place;
+
 UPDATE resources
    SET locked_by = changed.locked_by,
        ttl = changed.ttl,
@@ -33,5 +59,11 @@ UPDATE resources
   FROM unnest($1, $2, $3, $4, $5, $6, $7)
     AS changed (id, locked_by, ttl, acquired_at_us, expires_at_us, released_at_us, fencing_token)
  WHERE resources.id = changed.id;
+
+UPDATE resources
+   SET has_waiters = EXISTS (SELECT FROM waiters WHERE waiters.name = resources.name)
+ WHERE id = ANY ($1);
+
+SELECT pg_notify($1, $2);
 
 COMMIT;

@@ -31,14 +31,17 @@ macro_rules! every_claim_on {
 }
 
 mod postgres;
+mod postgres_lines;
 mod recorder;
 mod sqlite;
 mod suite;
 
+use std::time::Duration;
+
 use central_locking_system::clock::Timestamp;
 use central_locking_system::db::Store;
 use central_locking_system::lock::{
-    Batch, FencingToken, LockedBy, Operation, Outcome, Resource, ResourceName, StillWaits, Ttl, WaitingLines,
+    Batch, FencingToken, LockedBy, Operation, Outcome, Resource, ResourceName, Rows, StillWaits, Ttl, WaitingLines,
 };
 
 /// A migrated database of its own, and two ways to it.
@@ -58,12 +61,12 @@ trait Backend {
     fn put_counter_back(&self);
 }
 
-/// Nobody waits in these tests.
-struct Nobody;
+/// Somebody who waits for ever.
+struct Somebody;
 
-impl StillWaits for Nobody {
+impl StillWaits for Somebody {
     fn still_waits(&self) -> bool {
-        false
+        true
     }
 }
 
@@ -86,16 +89,42 @@ fn release(locked_by: &str) -> Operation {
 
 /// One transaction: each operation on its own resource.
 fn run<S: Store>(store: &mut S, operations: &[(&str, Operation)]) -> Vec<Outcome> {
+    let mut nobody = WaitingLines::<Somebody>::default();
+    decide_in_one(store, operations, |now, rows, row, operation| {
+        Batch::new(now, rows, &mut nobody).apply(row, operation)
+    })
+}
+
+/// The same with lines; whoever is refused goes in line for a minute.
+fn run_in_line<S: Store>(
+    store: &mut S,
+    lines: &mut WaitingLines<Somebody>,
+    operations: &[(&str, Operation)],
+) -> Vec<Outcome> {
+    decide_in_one(store, operations, |now, rows, row, operation| {
+        let mut batch = Batch::new(now, rows, lines);
+        let outcome = batch.apply(row, operation);
+        if outcome == Outcome::Locked && matches!(operation, Operation::Acquire { .. }) {
+            batch.join(row, operation.clone(), now + Duration::from_secs(60), Somebody);
+        }
+        outcome
+    })
+}
+
+fn decide_in_one<S: Store>(
+    store: &mut S,
+    operations: &[(&str, Operation)],
+    mut decide: impl FnMut(Timestamp, &mut Rows, usize, &Operation) -> Outcome,
+) -> Vec<Outcome> {
     let names: Vec<_> = operations.iter().map(|(text, _)| name(text)).collect();
     let mut outcomes = Vec::new();
-    let mut decide = |now, rows: &mut _| {
-        let mut lines = WaitingLines::<Nobody>::default();
-        let mut batch = Batch::new(now, rows, &mut lines);
-        outcomes = (0..names.len())
-            .map(|row| batch.apply(row, &operations[row].1))
+    let mut decide_all = |now, rows: &mut Rows| {
+        let operations = operations.iter().enumerate();
+        outcomes = operations
+            .map(|(row, (_, operation))| decide(now, rows, row, operation))
             .collect();
     };
-    store.transaction(&names, &mut decide).expect("it commits");
+    store.transaction(&names, &mut decide_all).expect("it commits");
     outcomes
 }
 
@@ -111,7 +140,7 @@ fn grant<S: Store>(store: &mut S, text: &str) -> FencingToken {
 fn load<S: Store>(store: &mut S, names: &[&str]) -> (Timestamp, Vec<Resource>) {
     let names: Vec<_> = names.iter().map(|text| name(text)).collect();
     let mut loaded = None;
-    let mut decide = |now, rows: &mut central_locking_system::lock::Rows| {
+    let mut decide = |now, rows: &mut Rows| {
         loaded = Some((now, (0..names.len()).map(|row| rows.resource(row).clone()).collect()));
     };
     store.transaction(&names, &mut decide).expect("it commits");

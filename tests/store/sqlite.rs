@@ -80,7 +80,7 @@ fn a_clock_that_is_ahead_is_written_down_for_readers() {
     let mut store = backend.open();
     run(&mut store, &[("r", acquire("k", Some(60)))]);
 
-    store.note_clock_offset().expect("it is written");
+    store.beat(false).expect("it is written");
 
     let offset = backend.sql("SELECT clock_offset_us > 3590000000 AND clock_offset_us < 3610000000 FROM server_state");
     assert_eq!(offset, ["1"]);

@@ -31,6 +31,8 @@ pub struct Cluster {
     data: PathBuf,
     port: u16,
     binaries: PathBuf,
+    /// What else it is started with.
+    settings: Vec<String>,
     running: Option<Running>,
     directory: Option<TempDir>,
 }
@@ -64,7 +66,12 @@ impl Cluster {
 
     /// One for a test that breaks it.
     pub fn of_its_own() -> Self {
-        let cluster = Self::start();
+        Self::with_settings(&[])
+    }
+
+    /// One of its own with some settings, each as `name=value`.
+    pub fn with_settings(settings: &[&str]) -> Self {
+        let cluster = Self::start(settings);
         cluster.make_template();
         cluster
     }
@@ -75,12 +82,13 @@ impl Cluster {
             data: PathBuf::new(),
             port: 0,
             binaries: PathBuf::new(),
+            settings: Vec::new(),
             running: None,
             directory: None,
         }
     }
 
-    fn start() -> Self {
+    fn start(settings: &[&str]) -> Self {
         let binaries = find_binaries();
         let directory = TempDir::new().expect("a temporary directory");
         let data = directory.path().join("data");
@@ -111,6 +119,7 @@ impl Cluster {
             data,
             port,
             binaries,
+            settings: settings.iter().map(ToString::to_string).collect(),
             running: None,
             directory: Some(directory),
         };
@@ -130,6 +139,7 @@ impl Cluster {
             .args(["-c", "listen_addresses=127.0.0.1", "-c", "max_connections=300"])
             .args(["-c", &format!("port={}", self.port)])
             .args(["-c", &format!("unix_socket_directories={}", self.data.display())])
+            .args(self.settings.iter().flat_map(|setting| ["-c", setting]))
             .env("REMOVED", self.data.parent().expect("it is in a directory"))
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())

@@ -1,10 +1,11 @@
--- Create table resources, sequence fencing_tokens and view held_locks
+-- Create tables resources, waiters and replicas, their numbers and views
 
 -- One row for each resource that was ever acquired. A row whose locked_by is
 -- NULL is free; so is one whose expires_at_us has passed, swept or not.
 -- Times are microseconds since 1970-01-01 UTC. The checks are for people who
 -- write to the table: the server cannot serve from a row that breaks them.
 -- Names compare byte by byte, so that every session locks rows in one order.
+-- While somebody waits for it has_waiters is true; and a while longer.
 CREATE TABLE resources (
     id             BIGINT NOT NULL GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
     name           TEXT   NOT NULL COLLATE "C" UNIQUE CHECK (length(name) BETWEEN 1 AND 100),
@@ -14,6 +15,7 @@ CREATE TABLE resources (
     expires_at_us  BIGINT,
     released_at_us BIGINT,
     fencing_token  BIGINT NOT NULL,
+    has_waiters    BOOLEAN NOT NULL DEFAULT FALSE,
     CHECK ((locked_by IS NULL) = (acquired_at_us IS NULL))
 ) WITH (fillfactor = 70);
 
@@ -22,10 +24,31 @@ CREATE INDEX resources_expires_at
     ON resources (expires_at_us)
  WHERE expires_at_us IS NOT NULL;
 
--- Fencing tokens, taken 4096 at a time by a session that has the rows locked to
--- which it gives them. It goes on with those for as long as nobody else takes
--- some, and that it asks when it has the next rows locked: so whoever locks a
--- row later gives a later token. A row with a counter would do the same, but
+-- Who waits for which resource, at which replica. For each resource the lower
+-- place is served first. Rows come only with the row of the resource locked, so
+-- whoever has that sees all of them.
+CREATE TABLE waiters (
+    name           TEXT   NOT NULL COLLATE "C",
+    replica        BIGINT NOT NULL,
+    place          BIGINT NOT NULL,
+    wait_until_us  BIGINT NOT NULL,
+    PRIMARY KEY (name, replica, place)
+);
+
+-- The servers on this database. One whose seen_us is two seconds old is not
+-- waited for any more, and its row goes after a minute.
+CREATE TABLE replicas (
+    id             BIGINT NOT NULL GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
+    description    TEXT   NOT NULL,
+    started_at_us  BIGINT NOT NULL,
+    seen_us        BIGINT NOT NULL
+) WITH (fillfactor = 50);
+
+-- Fencing tokens and places in line, taken 4096 at a time by a session that has
+-- the rows locked to which it gives them: the first 3072 are tokens, the others
+-- places. It goes on with those for as long as nobody else takes some, and that
+-- it asks when it has the next rows locked: so whoever locks a row later gives a
+-- later token, and a later place. A row with a counter would do the same, but
 -- each transaction would wait for the commit of the one before.
 --
 -- What is taken from a sequence is not given back by a rollback, and a crash
@@ -51,3 +74,16 @@ SELECT name,
        (SELECT clock_us() AS now_us) AS clock
  WHERE locked_by IS NOT NULL
    AND (expires_at_us IS NULL OR expires_at_us > now_us);
+
+-- Who waits at this very moment, in the order in which they will be served.
+CREATE VIEW waiting_lines AS
+SELECT name,
+       place,
+       description AS replica,
+       TIMESTAMPTZ 'epoch' + wait_until_us * INTERVAL '1 microsecond' AS wait_until
+  FROM waiters
+  JOIN replicas ON replicas.id = waiters.replica,
+       (SELECT clock_us() AS now_us) AS clock
+ WHERE wait_until_us > now_us
+   AND seen_us > now_us - 2000000
+ ORDER BY name, place;

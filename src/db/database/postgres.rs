@@ -7,7 +7,7 @@ use diesel::sql_types::{Bool, Text};
 
 use crate::db::database::DatabaseError;
 use crate::db::migrations::{HISTORY_TABLE, Migrations};
-use crate::db::postgres::session::{AdvisoryLock, connect, take, wait_for_locks};
+use crate::db::postgres::session::{AdvisoryLock, Share, connect, take, wait_for_locks};
 use crate::db::{PostgresStore, PostgresUrl, StoreError};
 use crate::limits::{MIGRATION_WAIT_MAX, OWNER_WAIT_MAX, ROW_LOCK_WAIT_MAX};
 
@@ -25,13 +25,25 @@ impl PostgresDatabase {
     }
 
     pub(super) fn wait_to_migrate(&mut self) -> Result<(), DatabaseError> {
-        take(&self.url, &mut self.conn, AdvisoryLock::Migrate, MIGRATION_WAIT_MAX)?;
+        take(
+            &self.url,
+            &mut self.conn,
+            AdvisoryLock::Migrate,
+            Share::Alone,
+            MIGRATION_WAIT_MAX,
+        )?;
         // While a migration waits for a table, servers wait behind it.
         wait_for_locks(&mut self.conn, ROW_LOCK_WAIT_MAX).map_err(|e| DatabaseError::unfit(&self.url, e))
     }
 
     pub(super) fn keep_servers_off(&mut self) -> Result<(), DatabaseError> {
-        take(&self.url, &mut self.conn, AdvisoryLock::Serve, OWNER_WAIT_MAX)
+        take(
+            &self.url,
+            &mut self.conn,
+            AdvisoryLock::Serve,
+            Share::Alone,
+            OWNER_WAIT_MAX,
+        )
     }
 
     pub(super) fn migrations(&mut self) -> Result<Migrations<'_>, DatabaseError> {

@@ -1,5 +1,5 @@
 //! A session with PostgreSQL: how it is opened, what it is set to, and the
-//! advisory locks by which one server owns a database.
+//! advisory locks by which servers and migrations keep out of each other's way.
 //!
 //! Separate from the store, because commands open sessions too.
 
@@ -29,7 +29,7 @@ const LOCK_CLASS: i64 = 0x434C_5376;
 /// session ends, however that is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(in crate::db) enum AdvisoryLock {
-    /// To decide and commit.
+    /// To decide and commit; servers share it.
     Serve = 1,
     /// To change the schema.
     Migrate = 2,
@@ -79,30 +79,36 @@ fn require_fit(conn: &mut PgConnection) -> Result<(), String> {
     Ok(())
 }
 
-/// Connects as the one server of the database: with its lock, and set to what
-/// the store's transactions count on.
-///
-/// The lock belongs to the very session that commits. If the session is lost
-/// so is the lock, and nothing is committed before another session has it.
-///
-/// A transaction waits `row_lock_wait` for a row. With the connection comes the
-/// number that the server gave the session.
-pub(super) fn connect_to_serve(
-    url: &PostgresUrl,
-    row_lock_wait: Duration,
-) -> Result<(PgConnection, i32), DatabaseError> {
+/// A session to decide and commit in.
+pub(super) struct ServingSession {
+    pub(super) conn: PgConnection,
+    /// Its number at the server.
+    pub(super) backend_pid: i32,
+    /// When it began, by the database's clock.
+    pub(super) connected_us: i64,
+}
+
+/// Connects as a server of the database: with its share of the lock that keeps
+/// migrations from being taken back, and set to what the store's transactions
+/// count on. A transaction waits `row_lock_wait` for a row.
+pub(super) fn connect_to_serve(url: &PostgresUrl, row_lock_wait: Duration) -> Result<ServingSession, DatabaseError> {
     let unfit = |e: diesel::result::Error| DatabaseError::unfit(url, e);
     let mut conn = connect(url, &format!("cls runserver (pid {})", std::process::id()))?;
     conn.batch_execute(&settings()).map_err(unfit)?;
     wait_for_locks(&mut conn, row_lock_wait).map_err(unfit)?;
-    let facts = sql::<(Text, Integer)>("SELECT current_setting('fsync'), pg_backend_pid()");
-    let (fsync, backend_pid) = facts.get_result::<(String, i32)>(&mut conn).map_err(unfit)?;
+    let facts = sql::<(Text, Integer, BigInt)>("SELECT current_setting('fsync'), pg_backend_pid(), clock_us()");
+    let facts = facts.get_result::<(String, i32, i64)>(&mut conn);
+    let (fsync, backend_pid, connected_us) = facts.map_err(unfit)?;
     if fsync != "on" {
         let reason = "PostgreSQL runs with fsync=off, and would lose locks at a crash; turn it on";
         return Err(DatabaseError::unfit(url, reason));
     }
-    take(url, &mut conn, AdvisoryLock::Serve, OWNER_WAIT_MAX)?;
-    Ok((conn, backend_pid))
+    take(url, &mut conn, AdvisoryLock::Serve, Share::WithOthers, OWNER_WAIT_MAX)?;
+    Ok(ServingSession {
+        conn,
+        backend_pid,
+        connected_us,
+    })
 }
 
 /// What the session is set to, whatever the server, the database or the role
@@ -142,17 +148,29 @@ pub(in crate::db) fn wait_for_locks(conn: &mut PgConnection, wait: Duration) -> 
     conn.batch_execute(&format!("SET lock_timeout = {}", wait.as_millis()))
 }
 
+/// Whether others of the same kind may have a lock too.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(in crate::db) enum Share {
+    Alone,
+    WithOthers,
+}
+
 /// Takes a lock for as long as the session lives, or says who has it.
 pub(in crate::db) fn take(
     url: &PostgresUrl,
     conn: &mut PgConnection,
     lock: AdvisoryLock,
+    share: Share,
     wait_max: Duration,
 ) -> Result<(), DatabaseError> {
     let key = LOCK_CLASS << 32 | lock as i64;
+    let function = match share {
+        Share::Alone => "SELECT pg_try_advisory_lock(",
+        Share::WithOthers => "SELECT pg_try_advisory_lock_shared(",
+    };
     let until = Instant::now() + wait_max;
     loop {
-        let taken = sql::<Bool>("SELECT pg_try_advisory_lock(")
+        let taken = sql::<Bool>(function)
             .bind::<BigInt, _>(key)
             .sql(")")
             .get_result(conn)
@@ -182,6 +200,7 @@ fn owner(conn: &mut PgConnection, lock: AdvisoryLock) -> QueryResult<String> {
     .bind::<BigInt, _>(LOCK_CLASS)
     .sql(" AND objid::BIGINT = ")
     .bind::<BigInt, _>(lock as i64);
+    let holder = holder.sql(" LIMIT 1");
     // Others than superusers see no more of the sessions of other roles than that they are there.
     let (application, address) = holder
         .get_result::<(Option<String>, Option<String>)>(conn)

@@ -1,4 +1,4 @@
-//! The statements that run for each batch.
+//! The statements on `resources` that run for each batch.
 //!
 //! By hand, because diesel prepares its own updates and upserts anew each
 //! time, and so that the rows, the time and the tokens come in one answer. A
@@ -7,7 +7,7 @@
 use diesel::pg::{Pg, PgConnection};
 use diesel::prelude::*;
 use diesel::query_builder::{AstPass, Query, QueryFragment, QueryId};
-use diesel::sql_types::{Array, BigInt, Nullable, Text};
+use diesel::sql_types::{Array, BigInt, Bool, Nullable, Text};
 
 use crate::clock::Timestamp;
 use crate::lock::Resource;
@@ -26,14 +26,15 @@ pub(super) struct LockResources<'a> {
     pub(super) block: i64,
 }
 
-/// now_us, block, and the row, if there is any at all: id, name, and what
-/// `ResourceRow` takes.
+/// now_us, block, and the row, if there is any at all: id, name, has_waiters,
+/// and what `ResourceRow` takes.
 pub(super) type LockedRow = (
     BigInt,
     BigInt,
     Nullable<(
         BigInt,
         Text,
+        Bool,
         (
             Nullable<Text>,
             Nullable<BigInt>,
@@ -58,7 +59,7 @@ impl QueryFragment<Pg> for LockResources<'_> {
     fn walk_ast<'b>(&'b self, mut out: AstPass<'_, 'b, Pg>) -> QueryResult<()> {
         out.push_sql(
             "WITH locked AS MATERIALIZED (\n    \
-             SELECT id, name, locked_by, ttl, acquired_at_us, expires_at_us, released_at_us, fencing_token\n      \
+             SELECT id, name, has_waiters, locked_by, ttl, acquired_at_us, expires_at_us, released_at_us, fencing_token\n      \
              FROM resources\n     \
              WHERE name = ANY (",
         );
@@ -69,7 +70,7 @@ impl QueryFragment<Pg> for LockResources<'_> {
              FOR UPDATE\n\
              )\n\
              SELECT now_us, block,\n       \
-             id, name, locked_by, ttl, acquired_at_us, expires_at_us, released_at_us, fencing_token\n  \
+             id, name, has_waiters, locked_by, ttl, acquired_at_us, expires_at_us, released_at_us, fencing_token\n  \
              FROM (SELECT clock_us() AS now_us,\n               \
              CASE WHEN pg_sequence_last_value('fencing_tokens') = ",
         );

@@ -1,0 +1,151 @@
+//! The rows of a batch: found or made, locked, and written.
+//!
+//! Separate from the store, which knows sessions and failure.
+
+use std::collections::HashMap;
+
+use diesel::connection::SimpleConnection;
+use diesel::pg::PgConnection;
+use diesel::prelude::*;
+
+use crate::clock::Timestamp;
+use crate::db::StoreError;
+use crate::db::models::ResourceRow;
+use crate::db::postgres::failed;
+use crate::db::postgres::statements::{InsertResources, LockResources, UpdateResources};
+use crate::db::schema::resources;
+use crate::limits::INSERT_ATTEMPTS_MAX;
+use crate::lock::{FencingToken, Resource, ResourceName, Rows};
+
+/// The rows of a batch, locked.
+pub(super) struct LockedRows {
+    pub(super) now: Timestamp,
+    /// The first number of the block that may be given from.
+    pub(super) block: i64,
+    /// In the order of names that were asked for.
+    pub(super) resources: Vec<Resource>,
+    /// What else their rows say.
+    pub(super) marks: Vec<RowMarks>,
+    /// Whether the transaction itself made some of them.
+    pub(super) inserted: bool,
+}
+
+/// What a row says beside the resource.
+#[derive(Clone, Copy)]
+pub(super) struct RowMarks {
+    pub(super) id: i64,
+    pub(super) has_waiters: bool,
+}
+
+/// Rows by name, as they are read.
+struct Read {
+    now: Timestamp,
+    block: i64,
+    rows: HashMap<String, (RowMarks, ResourceRow)>,
+}
+
+/// Begins a transaction in which a row for each name is there and locked.
+///
+/// FOR UPDATE locks nothing where there is no row, so missing ones are made
+/// first: in the order of names, with no other row locked, for else two
+/// sessions could wait for each other. They are not there for others before
+/// COMMIT.
+pub(super) fn lock(conn: &mut PgConnection, names: &[ResourceName], block: i64) -> Result<LockedRows, StoreError> {
+    let mut sorted: Vec<_> = names.iter().map(ResourceName::as_str).collect();
+    sorted.sort_unstable();
+    conn.batch_execute("BEGIN").map_err(failed)?;
+    let mut read = lock_rows(conn, &sorted, block)?;
+    let mut inserted = false;
+    for _ in 0..INSERT_ATTEMPTS_MAX {
+        let is_missing = |name: &&str| !read.rows.contains_key(*name);
+        let missing: Vec<_> = sorted.iter().copied().filter(is_missing).collect();
+        if missing.is_empty() {
+            return in_order(read, names, inserted);
+        }
+        if !read.rows.is_empty() {
+            conn.batch_execute("ROLLBACK; BEGIN").map_err(failed)?;
+        }
+        InsertResources { names: &missing }.execute(conn).map_err(failed)?;
+        read = lock_rows(conn, &sorted, read.block)?;
+        inserted = true;
+    }
+    Err(StoreError::Failed("somebody else deletes rows all the time".to_owned()))
+}
+
+fn lock_rows(conn: &mut PgConnection, names: &[&str], block: i64) -> Result<Read, StoreError> {
+    type Answer = (i64, i64, Option<(i64, String, bool, ResourceRow)>);
+    let answer: Vec<Answer> = LockResources { names, block }.load(conn).map_err(failed)?;
+    let (now_us, block) = match answer.first() {
+        Some((now_us, block, _)) => (*now_us, *block),
+        None => {
+            return Err(StoreError::Failed(
+                "the database did not say what time it is".to_owned(),
+            ));
+        }
+    };
+    let rows = answer.into_iter().filter_map(|(_, _, row)| row);
+    let rows = rows.map(|(id, name, has_waiters, row)| (name, (RowMarks { id, has_waiters }, row)));
+    Ok(Read {
+        now: Timestamp::from_us(now_us),
+        block,
+        rows: rows.collect(),
+    })
+}
+
+fn in_order(mut read: Read, names: &[ResourceName], inserted: bool) -> Result<LockedRows, StoreError> {
+    let mut resources = Vec::with_capacity(names.len());
+    let mut marks = Vec::with_capacity(names.len());
+    for name in names {
+        let (mark, row) = read
+            .rows
+            .remove(name.as_str())
+            .ok_or_else(|| StoreError::Failed(format!("table resources lost the row of {name:?}")))?;
+        resources.push(row.into_resource(name.clone()).map_err(|column| {
+            StoreError::Failed(format!("row {name:?} of table resources has an impossible {column}"))
+        })?);
+        marks.push(mark);
+    }
+    Ok(LockedRows {
+        now: read.now,
+        block: read.block,
+        resources,
+        marks,
+        inserted,
+    })
+}
+
+/// Writes what changed. Says whether that was anything.
+pub(super) fn save(conn: &mut PgConnection, rows: &Rows, marks: &[RowMarks]) -> Result<bool, StoreError> {
+    let mut update = UpdateResources::default();
+    for (row, resource) in rows.changed() {
+        update.push(marks[row].id, resource);
+    }
+    let changed = update.rows();
+    if changed == 0 {
+        return Ok(false);
+    }
+    match update.execute(conn).map_err(failed)? {
+        written if written == changed => Ok(true),
+        written => Err(StoreError::Failed(format!("wrote {written} of {changed} rows"))),
+    }
+}
+
+/// Takes back the rows that were made for names that nobody acquired or waits
+/// for.
+pub(super) fn delete_never_granted(conn: &mut PgConnection, rows: &Rows, marks: &[RowMarks]) -> Result<(), StoreError> {
+    let never_granted = |row: &usize| {
+        let resource = rows.resource(*row);
+        resource.lock.is_none() && resource.fencing_token == FencingToken::NONE && rows.ahead(*row).is_none()
+    };
+    let doomed: Vec<_> = (0..marks.len())
+        .filter(never_granted)
+        .map(|row| marks[row].id)
+        .collect();
+    if doomed.is_empty() {
+        return Ok(());
+    }
+    diesel::delete(resources::table.filter(resources::id.eq_any(doomed)))
+        .execute(conn)
+        .map(drop)
+        .map_err(failed)
+}

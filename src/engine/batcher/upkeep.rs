@@ -1,0 +1,117 @@
+//! What the batcher does without being asked: signs of life, sweeps, and a log
+//! of failures.
+
+use std::fmt;
+use std::time::Instant;
+
+use super::{Batcher, Failing};
+use crate::db::{Standing, Store, StoreError};
+use crate::engine::hearing::HearingChange;
+use crate::engine::tasks::Work;
+use crate::limits::{
+    BEAT_INTERVAL, DEAF_LOOK_INTERVAL, PRUNE_INTERVAL, PRUNE_ROWS_MAX, SWEEP_DELAY_MAX, SWEEP_INTERVAL, SWEEP_ROWS_MAX,
+};
+use crate::lock::Operation;
+
+impl<S: Store + 'static> Batcher<S> {
+    /// When there is something to do even if nobody asks.
+    pub(super) fn next_upkeep(&self) -> Instant {
+        let due = self.next_sweep.min(self.next_beat);
+        let look = self
+            .hearing
+            .as_ref()
+            .filter(|_| self.lines.waiting() > 0)
+            .and_then(|hearing| hearing.next_look(Instant::now()));
+        look.map_or(due, |look| due.min(look))
+    }
+
+    /// Does what is due. A sweep can wait until nobody else does, though not for
+    /// ever.
+    pub(super) fn keep_up(&mut self, idle: bool) {
+        let now = Instant::now();
+        if now >= self.next_beat && now >= self.retry_at {
+            self.next_beat = now + BEAT_INTERVAL;
+            match self.beat(now) {
+                Ok(()) if self.failing == Some(Failing::Upkeep) => self.note_success(),
+                Ok(()) => {}
+                Err(error) => self.note_failure(Failing::Upkeep, format_args!("a sign of life"), &error),
+            }
+        }
+        self.look_if_deaf(now);
+        let sweep_from = if idle {
+            self.next_sweep
+        } else {
+            self.next_sweep + SWEEP_DELAY_MAX
+        };
+        if now >= sweep_from {
+            self.next_sweep = now + SWEEP_INTERVAL;
+            if let Err(error) = self.sweep(now) {
+                self.note_failure(Failing::Upkeep, format_args!("a sweep"), &error);
+            }
+        }
+    }
+
+    fn beat(&mut self, now: Instant) -> Result<(), StoreError> {
+        let call = self.hearing.as_ref().is_some_and(|hearing| hearing.wants_call(now));
+        if self.store.beat(call)? == Standing::Forgotten {
+            log::warn!("the database had forgotten this server; telling it again who waits here");
+            self.unsettled.extend(self.lines.names().cloned());
+        }
+        Ok(())
+    }
+
+    /// Without announcements, lines are looked at all the same.
+    fn look_if_deaf(&mut self, now: Instant) {
+        let Some(hearing) = &mut self.hearing else {
+            return;
+        };
+        if now < self.retry_at || hearing.next_look(now).is_none_or(|look| now < look) {
+            return;
+        }
+        if let Some(HearingChange::Deaf) = hearing.note_look(now) {
+            log::warn!(
+                "announcements of other servers are not heard (a proxy that pools transactions?); \
+                 looking at all lines every {} ms",
+                DEAF_LOOK_INTERVAL.as_millis()
+            );
+        }
+        self.look_at_all_lines(now);
+    }
+
+    fn sweep(&mut self, now: Instant) -> Result<(), StoreError> {
+        let expired = self.store.expired(SWEEP_ROWS_MAX)?;
+        if now >= self.next_prune && self.policy.prune_after_days > 0 {
+            self.next_prune = now + PRUNE_INTERVAL;
+            let pruned = self.store.prune(PRUNE_ROWS_MAX, self.policy.prune_after_days)?;
+            log::debug!("pruned {pruned} rows");
+        }
+        if !expired.is_empty() {
+            let is_full = expired.len() == SWEEP_ROWS_MAX;
+            let mut work = Work::default();
+            for name in expired {
+                work.add_own(name, Operation::Expire);
+            }
+            if self.commit(work) && is_full {
+                self.next_sweep = now;
+            }
+        }
+        Ok(())
+    }
+
+    pub(super) fn note_success(&mut self) {
+        if self.failing.take().is_some() {
+            log::warn!("the database works again");
+        }
+    }
+
+    /// Logs the first cause; what is said while the database is being opened
+    /// again mostly follows from it.
+    pub(super) fn note_failure(&mut self, failing: Failing, what: fmt::Arguments<'_>, error: &StoreError) {
+        if self.failing.is_some() {
+            log::debug!("{what} failed again: {error}");
+        } else {
+            log::error!("{what} failed: {error}");
+            self.failing = Some(failing);
+        }
+    }
+}

@@ -1,0 +1,166 @@
+//! The rows of one transaction, and what becomes of them and of the lines
+//! beside them.
+//!
+//! Separate from `batch`, which decides over them: the store loads and saves
+//! these without knowing any rule.
+
+use std::time::Duration;
+
+use crate::clock::Timestamp;
+use crate::lock::{FencingCounter, Place, Resource};
+
+/// The first who waits for a resource at another server on the same database.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Ahead {
+    /// Where it stands.
+    pub place: Place,
+    /// For how long that server is believed to live, if nothing more is heard
+    /// of it.
+    pub believed_for: Duration,
+}
+
+/// Somebody whose wait at this server is to be known to the others.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Joined {
+    /// For which row.
+    pub row: usize,
+    /// Where it stands.
+    pub place: Place,
+    /// Until when it waits.
+    pub wait_until: Timestamp,
+}
+
+/// The rows of one transaction: loaded, decided over, saved.
+#[derive(Debug)]
+pub struct Rows {
+    resources: Vec<Resource>,
+    changed: Vec<bool>,
+    tokens: FencingCounter,
+    tokens_before: FencingCounter,
+    /// For each row; empty if nobody waits elsewhere for any.
+    ahead: Vec<Option<Ahead>>,
+    last_place: Place,
+    joined: Vec<Joined>,
+    left: Vec<(usize, Place)>,
+    restated: Vec<usize>,
+    unclaimed: Vec<usize>,
+}
+
+impl Rows {
+    /// The rows as the store has them; places in line go on after `last_place`.
+    pub fn loaded(resources: Vec<Resource>, tokens: FencingCounter, last_place: Place) -> Self {
+        Self {
+            changed: vec![false; resources.len()],
+            resources,
+            tokens,
+            tokens_before: tokens,
+            ahead: Vec::new(),
+            last_place,
+            joined: Vec::new(),
+            left: Vec::new(),
+            restated: Vec::new(),
+            unclaimed: Vec::new(),
+        }
+    }
+
+    /// The same, with the first who waits elsewhere for each row.
+    pub fn with_ahead(mut self, ahead: Vec<Option<Ahead>>) -> Self {
+        self.ahead = ahead;
+        self
+    }
+
+    /// How many there are.
+    #[allow(clippy::len_without_is_empty, reason = "a batch has rows")]
+    pub fn len(&self) -> usize {
+        self.resources.len()
+    }
+
+    /// The resource at this index, in the order in which they were loaded.
+    pub fn resource(&self, row: usize) -> &Resource {
+        &self.resources[row]
+    }
+
+    /// Whether it has to be saved.
+    pub fn is_changed(&self, row: usize) -> bool {
+        self.changed[row]
+    }
+
+    /// What has to be saved, each with its index.
+    pub fn changed(&self) -> impl Iterator<Item = (usize, &Resource)> {
+        let rows = self.resources.iter().enumerate();
+        rows.filter(|(row, _)| self.changed[*row])
+    }
+
+    /// The resources as they are after the decisions.
+    pub fn into_resources(self) -> impl Iterator<Item = Resource> {
+        self.resources.into_iter()
+    }
+
+    /// The counter, if a token was taken from it.
+    pub fn tokens_taken(&self) -> Option<FencingCounter> {
+        (self.tokens != self.tokens_before).then_some(self.tokens)
+    }
+
+    /// The last place that was given, or `last_place` as it was loaded.
+    pub fn last_place(&self) -> Place {
+        self.last_place
+    }
+
+    /// The first who waits elsewhere for this row.
+    pub fn ahead(&self, row: usize) -> Option<Ahead> {
+        self.ahead.get(row).copied().flatten()
+    }
+
+    /// Those who wait here since now, or again since their lines are restated.
+    pub fn joined(&self) -> &[Joined] {
+        &self.joined
+    }
+
+    /// Those who waited here until now, in vain or not: the row and the place.
+    pub fn left(&self) -> &[(usize, Place)] {
+        &self.left
+    }
+
+    /// The rows for which nobody else waits here than those who joined.
+    pub fn restated(&self) -> &[usize] {
+        &self.restated
+    }
+
+    /// The rows of all who joined or left, or whose lines are restated; some more
+    /// than once.
+    pub fn lines_told(&self) -> impl Iterator<Item = usize> {
+        let joined = self.joined.iter().map(|joined| joined.row);
+        let left = self.left.iter().map(|(row, _)| *row);
+        joined.chain(left).chain(self.restated.iter().copied())
+    }
+
+    /// The rows that were free at some moment without anybody in line here.
+    pub fn unclaimed(&self) -> &[usize] {
+        &self.unclaimed
+    }
+
+    pub(super) fn resource_mut(&mut self, row: usize) -> (&mut Resource, &mut FencingCounter, &mut bool) {
+        (&mut self.resources[row], &mut self.tokens, &mut self.changed[row])
+    }
+
+    pub(super) fn take_place(&mut self) -> Place {
+        self.last_place = Place::new(self.last_place.as_i64() + 1);
+        self.last_place
+    }
+
+    pub(super) fn note_joined(&mut self, joined: Joined) {
+        self.joined.push(joined);
+    }
+
+    pub(super) fn note_left(&mut self, row: usize, place: Place) {
+        self.left.push((row, place));
+    }
+
+    pub(super) fn note_restated(&mut self, row: usize) {
+        self.restated.push(row);
+    }
+
+    pub(super) fn note_unclaimed(&mut self, row: usize) {
+        self.unclaimed.push(row);
+    }
+}
