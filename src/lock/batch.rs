@@ -127,3 +127,163 @@ impl<'a, W: StillWaits> Batch<'a, W> {
         outcome
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::*;
+    use crate::lock::{Ahead, FencingCounter, FencingToken, LockedBy, Resource};
+
+    const NOW: Timestamp = Timestamp::from_us(1_000_000_000);
+
+    /// Whether it waits.
+    struct Ticket(bool);
+
+    impl StillWaits for Ticket {
+        fn still_waits(&self) -> bool {
+            self.0
+        }
+    }
+
+    fn name() -> ResourceName {
+        ResourceName::new("r").expect("well formed")
+    }
+
+    fn acquire(key: &str) -> Operation {
+        Operation::Acquire {
+            locked_by: LockedBy::new(key).expect("well formed"),
+            ttl: None,
+        }
+    }
+
+    /// A free resource, with somebody at `ahead` in line at another server.
+    fn rows(ahead: Option<i64>) -> Rows {
+        let tokens = FencingCounter::continuing_after(FencingToken::NONE);
+        let ahead = ahead.map(|place| Ahead {
+            place: Place::new(place),
+            believed_for: Duration::from_secs(1),
+        });
+        Rows::loaded(vec![Resource::unseen(name())], tokens, Place::new(100)).with_ahead(vec![ahead])
+    }
+
+    fn line(waiters: &[(i64, bool)]) -> WaitingLines<Ticket> {
+        let mut lines = WaitingLines::default();
+        for (place, waits) in waiters {
+            let waiter = Waiter {
+                acquire: acquire(&place.to_string()),
+                ticket: Ticket(*waits),
+                place: Place::new(*place),
+            };
+            lines.join(&name(), waiter);
+        }
+        lines
+    }
+
+    #[test]
+    fn whoever_began_to_wait_first_is_served_and_only_by_the_server_where_that_was() {
+        // What is free for a plain PUT that comes, who waits here, who waits elsewhere; who is served, who left.
+        let table: [(&str, &[(i64, bool)], Option<i64>, &[i64], &[i64], bool); 9] = [
+            ("nobody waits", &[], None, &[], &[], true),
+            ("somebody here", &[(5, true)], None, &[5], &[5], false),
+            ("somebody elsewhere", &[], Some(5), &[], &[], false),
+            ("here first", &[(4, true)], Some(5), &[4], &[4], false),
+            ("elsewhere first", &[(6, true)], Some(5), &[], &[], false),
+            (
+                "gone here, elsewhere next",
+                &[(4, false), (6, true)],
+                Some(5),
+                &[],
+                &[4],
+                false,
+            ),
+            (
+                "gone here, here next",
+                &[(3, false), (4, true), (6, true)],
+                Some(5),
+                &[4],
+                &[3, 4],
+                false,
+            ),
+            ("all gone here", &[(3, false), (4, false)], Some(5), &[], &[3, 4], false),
+            ("all gone", &[(3, false), (4, false)], None, &[], &[3, 4], true),
+        ];
+        for (claim, here, elsewhere, served, left, is_free_for_all) in table {
+            let (mut rows, mut lines) = (rows(elsewhere), line(here));
+            let mut batch = Batch::new(NOW, &mut rows, &mut lines);
+
+            let outcome = batch.apply(0, &acquire("plain"));
+
+            let places = batch
+                .handed_over
+                .iter()
+                .map(|hand_over| hand_over.waiter.place.as_i64());
+            assert!(places.eq(served.iter().copied()), "{claim}");
+            assert_eq!(matches!(outcome, Outcome::Acquired(_)), is_free_for_all, "{claim}");
+            assert!(
+                rows.left()
+                    .iter()
+                    .map(|(_, place)| place.as_i64())
+                    .eq(left.iter().copied()),
+                "{claim}"
+            );
+        }
+    }
+
+    #[test]
+    fn whoever_joins_stands_behind_all_others() {
+        let (mut rows, mut lines) = (rows(Some(50)), line(&[(70, true)]));
+        let mut batch = Batch::new(NOW, &mut rows, &mut lines);
+        let until = NOW + Duration::from_secs(1);
+
+        for _ in 0..2 {
+            assert_eq!(batch.apply(0, &acquire("k")), Outcome::Locked);
+            batch.join(0, acquire("k"), until, Ticket(true));
+        }
+
+        let joined: Vec<_> = rows.joined().iter().map(|joined| joined.place.as_i64()).collect();
+        assert_eq!(joined, [101, 102]);
+        assert_eq!(rows.last_place(), Place::new(102));
+        let places: Vec<_> = lines.line(&name()).map(|waiter| waiter.place.as_i64()).collect();
+        assert_eq!(places, [70, 101, 102]);
+    }
+
+    #[test]
+    fn a_release_hands_over_here_only_if_nobody_elsewhere_is_ahead() {
+        for (elsewhere, served) in [(None, 1), (Some(80), 1), (Some(60), 0)] {
+            let (mut rows, mut lines) = (rows(elsewhere), line(&[]));
+            let (resource, ..) = rows.resource_mut(0);
+            let mut tokens = FencingCounter::continuing_after(FencingToken::NONE);
+            decide(NOW, resource, &mut tokens, &acquire("holder"));
+            lines.join(
+                &name(),
+                Waiter {
+                    acquire: acquire("next"),
+                    ticket: Ticket(true),
+                    place: Place::new(70),
+                },
+            );
+            let mut batch = Batch::new(NOW, &mut rows, &mut lines);
+            let release = Operation::Release {
+                locked_by: LockedBy::new("holder"),
+            };
+
+            assert_eq!(batch.apply(0, &release), Outcome::Released);
+
+            assert_eq!(batch.handed_over.len(), served, "{elsewhere:?}");
+            assert_eq!(rows.resource(0).is_free_at(NOW), served == 0, "{elsewhere:?}");
+        }
+    }
+
+    #[test]
+    fn a_line_that_is_restated_is_told_whole() {
+        let (mut rows, mut lines) = (rows(None), line(&[(4, true), (6, true)]));
+        let mut batch = Batch::new(NOW, &mut rows, &mut lines);
+
+        batch.restate(0, |_| NOW);
+
+        let joined: Vec<_> = rows.joined().iter().map(|joined| joined.place.as_i64()).collect();
+        assert_eq!((rows.restated(), &joined[..]), (&[0][..], &[4, 6][..]));
+        assert!(rows.left().is_empty() && rows.unclaimed().is_empty());
+    }
+}

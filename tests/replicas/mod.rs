@@ -3,7 +3,9 @@
 mod faults;
 mod hearing;
 mod line;
+mod load;
 
+use std::net::SocketAddr;
 use std::time::Duration;
 
 use tempfile::TempDir;
@@ -14,14 +16,14 @@ use crate::support::{Client, Cls, Cluster, PostgresDatabase, Server, eventually}
 const SOON: Duration = Duration::from_secs(5);
 
 /// Servers on one database, each in a directory of its own.
-struct Replicas {
+pub struct Replicas {
     servers: Vec<Server>,
     directories: Vec<TempDir>,
     database: PostgresDatabase,
 }
 
 impl Replicas {
-    fn start(count: usize) -> Self {
+    pub fn start(count: usize) -> Self {
         Self::on(Cluster::shared().database(), count)
     }
 
@@ -44,6 +46,16 @@ impl Replicas {
         let cls = Cls::in_directory(directory.path()).with("DATABASE_URL", url);
         self.servers.push(cls.start());
         self.directories.push(directory);
+    }
+
+    /// Starts another in the place of one that was killed.
+    fn restart(&mut self, replica: usize) {
+        self.servers[replica] = self.servers[replica].cls().start();
+    }
+
+    /// Where they are.
+    pub fn addresses(&self) -> Vec<SocketAddr> {
+        self.servers.iter().map(|server| server.address).collect()
     }
 
     fn client(&self, replica: usize) -> Client {

@@ -4,7 +4,9 @@
 mod client;
 mod postgres;
 mod server;
+mod spread;
 
 pub use client::{Answer, Client};
 pub use postgres::{Cluster, PostgresDatabase};
 pub use server::{Cls, Server, eventually, on_postgres};
+pub use spread::Spread;
