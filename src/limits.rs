@@ -80,6 +80,11 @@ pub const DESCRIPTORS_RESERVED: usize = 64;
 /// How long an idle connection is kept for its next request.
 pub const KEEP_ALIVE: Duration = Duration::from_secs(60);
 
+/// How long a request that does not wait for a lock may wait for a decision;
+/// beyond it the answer is 503. What else bounds a transaction takes less, but
+/// nothing bounds a disk or a database that hangs.
+pub const DECISION_WAIT_MAX: Duration = Duration::from_secs(5);
+
 /// Rows that are kept in memory so that they need not be read again: at some
 /// 300 bytes each, 5 MiB.
 pub const ROWS_CACHED_MAX: usize = 16_384;

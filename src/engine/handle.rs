@@ -10,6 +10,7 @@ use thiserror::Error;
 use tokio::sync::oneshot;
 
 use crate::db::Announcement;
+use crate::limits::DECISION_WAIT_MAX;
 use crate::lock::{FencingToken, LockedBy, Operation, Outcome, ResourceName, StillWaits, Ttl};
 
 /// Why a request has no outcome. None of these changed anything, but for
@@ -174,7 +175,7 @@ impl Engine {
         let wait_until = timeout.map(deadline);
         let mut pending = self.submit(name, Operation::Acquire { locked_by, ttl }, wait_until)?;
         let reply = match wait_until {
-            None => pending.reply().await,
+            None => pending.reply_in_time().await?,
             Some(deadline) => tokio::select! {
                 biased;
                 reply = pending.reply() => reply,
@@ -201,8 +202,8 @@ impl Engine {
     /// that was submitted is done even if the future is dropped.
     pub async fn release(&self, name: ResourceName, locked_by: Option<LockedBy>) -> Result<Outcome, Unavailable> {
         let mut pending = self.submit(name, Operation::Release { locked_by }, None)?;
-        let reply = pending.reply().await.unwrap_or(Err(Unavailable::Stopping));
-        reply.map(|reply| reply.outcome)
+        let reply = pending.reply_in_time().await?;
+        reply.unwrap_or(Err(Unavailable::Stopping)).map(|reply| reply.outcome)
     }
 
     /// Refuses new acquisitions and answers everybody who waits that the
@@ -274,6 +275,12 @@ impl Pending<'_> {
         let reply = self.answer.as_mut()?.await.ok();
         self.answer = None;
         reply
+    }
+
+    /// The same for one that does not wait in line: `Err` if the database hangs.
+    async fn reply_in_time(&mut self) -> Result<Option<Result<Reply, Unavailable>>, Unavailable> {
+        let reply = tokio::time::timeout(DECISION_WAIT_MAX, self.reply()).await;
+        reply.map_err(|_| Unavailable::Store)
     }
 
     /// The reply, if it came at the last moment. Afterwards none can come.

@@ -6,14 +6,16 @@
 //!    ▲                               │ Locked, and a timeout is given
 //!    │                               ▼
 //!    └────answer (oneshot)◀── waiting lines (owned by the batcher thread)
+//!                                    ▲
+//! other servers ──NOTIFY──▶ listener thread: where to look
 //! ```
 //!
 //! # Who may do what between two lines
 //!
 //! The batcher thread alone touches the store, the waiting lines and the
-//! timers of expiry, so none of them needs a lock. A request and the batcher
-//! share one oneshot channel, and the two ways in which they may disagree are
-//! settled by it:
+//! timers, so none of them needs a lock. A request and the batcher share one
+//! oneshot channel, and the two ways in which they may disagree are settled by
+//! it:
 //!
 //! * *The client leaves, or its time is over, while the batcher grants.* The
 //!   request closes its end first. Either the answer is already in the channel,
@@ -23,6 +25,20 @@
 //! * *The batcher asks whether somebody still waits, and they leave just
 //!   after.* That is the same case: the grant comes back in the next batch, and
 //!   the next in line is served then.
+//!
+//! What happens outside of the process is settled by the store's transactions:
+//!
+//! * *Another server on the same database does something.* Nothing in memory is
+//!   about resources or their locks, but for hints when to look: what is decided
+//!   is decided by rows that were locked and read for it. The lines in memory
+//!   are of those whose connections are here, and nobody else serves them; how
+//!   several servers keep one order stands with the store that several can
+//!   share (`db::postgres::lines`). A hint that is late, twice or wrong costs a
+//!   transaction that changes nothing.
+//! * *The process is stopped and goes on*, anywhere. If it was in a transaction,
+//!   PostgreSQL has ended that meanwhile, and COMMIT fails; if it was about to
+//!   answer, the grant stands as long as its ttl, and an answer later than that
+//!   is not sent.
 //!
 //! A deadline is kept by the request's own timer, so a slow disk delays no
 //! 408. Answers are sent only after COMMIT has returned.

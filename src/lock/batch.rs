@@ -182,24 +182,21 @@ mod tests {
 
     #[test]
     fn whoever_began_to_wait_first_is_served_and_only_by_the_server_where_that_was() {
-        // What is free for a plain PUT that comes, who waits here, who waits elsewhere; who is served, who left.
-        let table: [(&str, &[(i64, bool)], Option<i64>, &[i64], &[i64], bool); 9] = [
+        /// Who waits here and whether they still do, who waits elsewhere; who
+        /// is served, who leaves, and whether a plain PUT that comes gets it.
+        type Case = (&'static str, Here, Option<i64>, Places, Places, bool);
+        type Here = &'static [(i64, bool)];
+        type Places = &'static [i64];
+        let table: [Case; 9] = [
             ("nobody waits", &[], None, &[], &[], true),
             ("somebody here", &[(5, true)], None, &[5], &[5], false),
             ("somebody elsewhere", &[], Some(5), &[], &[], false),
             ("here first", &[(4, true)], Some(5), &[4], &[4], false),
             ("elsewhere first", &[(6, true)], Some(5), &[], &[], false),
+            ("gone here", &[(4, false), (6, true)], Some(5), &[], &[4], false),
             (
-                "gone here, elsewhere next",
-                &[(4, false), (6, true)],
-                Some(5),
-                &[],
-                &[4],
-                false,
-            ),
-            (
-                "gone here, here next",
-                &[(3, false), (4, true), (6, true)],
+                "gone, then here",
+                &[(3, false), (4, true)],
                 Some(5),
                 &[4],
                 &[3, 4],

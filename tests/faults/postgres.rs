@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 
 use rustix::process::Signal;
 
-use crate::faults::{acquire, assert_refused, body, directory, is_held};
+use crate::faults::{acquire, assert_refused, assert_unavailable, body, directory, is_held};
 use crate::support::{Client, Cls, Cluster, Server, eventually, on_postgres};
 
 const CLIENTS: usize = 6;
@@ -270,4 +270,45 @@ fn a_server_that_is_stopped_in_a_transaction_keeps_its_rows_from_others_for_no_m
             client.delete("r", "k").status == 204
         });
     });
+}
+
+#[test]
+fn while_the_database_hangs_requests_are_503_within_five_seconds() {
+    let cluster = Cluster::of_its_own();
+    let database = cluster.database();
+    let directory = directory();
+    let cls = Cls::in_directory(directory.path()).with("DATABASE_URL", &database.url);
+    let server = cls.start();
+    let mut client = server.client();
+    acquire(&mut client, "held", "k");
+
+    cluster.freeze();
+    let asked = Instant::now();
+    let mut clients: Vec<_> = (0..20).map(|_| server.client()).collect();
+    for (number, client) in clients.iter_mut().enumerate() {
+        client.send_put(&format!("r{number}"), &body("k", ""));
+    }
+    client.send("DELETE", "/resources/held/", &body("k", ""));
+    for client in clients.iter_mut().chain([&mut client]) {
+        assert_unavailable(&client.answer());
+    }
+    let waited = asked.elapsed();
+    cluster.go_on();
+
+    assert!(waited < Duration::from_secs(6), "answered after {waited:?}");
+    eventually("it works again", HEAL_WAIT_MAX, || {
+        client.put("b", &body("k", "")).status == 200
+    });
+    for number in 0..20 {
+        let name = format!("r{number}");
+        eventually("a grant that reached nobody is given back", HEAL_WAIT_MAX, || {
+            !is_held(&mut client, &name)
+        });
+    }
+    let again = client.delete("held", "k");
+    assert!(
+        again.status == 204 || again.body.contains("is not acquired"),
+        "{}",
+        again.body
+    );
 }

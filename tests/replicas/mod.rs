@@ -4,6 +4,7 @@ mod faults;
 mod hearing;
 mod line;
 mod load;
+mod partition;
 
 use std::net::SocketAddr;
 use std::time::Duration;
@@ -45,6 +46,18 @@ impl Replicas {
         let directory = TempDir::new().expect("a temporary directory");
         let cls = Cls::in_directory(directory.path()).with("DATABASE_URL", url);
         self.servers.push(cls.start());
+        self.directories.push(directory);
+    }
+
+    /// One more, run by another program, on this address.
+    fn add_under(&mut self, url: &str, prefix: &[&str], address: &str) {
+        let directory = TempDir::new().expect("a temporary directory");
+        let cls = Cls::in_directory(directory.path())
+            .with("DATABASE_URL", url)
+            .under(prefix);
+        let server = cls.try_start(&["runserver", address]);
+        self.servers
+            .push(server.unwrap_or_else(|log| panic!("the server did not start: {log}")));
         self.directories.push(directory);
     }
 

@@ -13,7 +13,7 @@ mod waiting;
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
-use crate::support::{Answer, Client, Server};
+use crate::support::{Answer, Client, PsqlSession, Server};
 
 /// A server in which order is certain: what is sent first is decided first,
 /// whichever connections it comes by, because one thread reads them all.
@@ -95,14 +95,23 @@ fn since(earlier: Instant, later: Instant) -> Duration {
     later.saturating_duration_since(earlier)
 }
 
-/// Another process that has the database locked, so that a commit has to wait.
-struct Blocker {
-    shell: Child,
+/// Somebody else who has the database locked until the value is dropped.
+enum Blocker {
+    Sqlite(Child),
+    /// It ends with its session.
+    Postgres {
+        _session: PsqlSession,
+    },
 }
 
 impl Blocker {
     fn lock(server: &Server) -> Self {
         use std::io::{BufRead, BufReader, Write};
+        if server.is_on_postgres() {
+            let mut session = server.postgres().session();
+            session.sql("BEGIN; LOCK TABLE resources");
+            return Self::Postgres { _session: session };
+        }
         let mut shell = Command::new("sqlite3")
             .arg(server.database())
             .stdin(Stdio::piped())
@@ -118,14 +127,16 @@ impl Blocker {
             .read_line(&mut line)
             .expect("the shell answers");
         assert_eq!(line.trim(), "locked");
-        Self { shell }
+        Self::Sqlite(shell)
     }
 }
 
 impl Drop for Blocker {
     fn drop(&mut self) {
-        // It ends with its input, and takes its lock with it.
-        drop(self.shell.stdin.take());
-        let _ = self.shell.wait();
+        if let Self::Sqlite(shell) = self {
+            // It ends with its input, and takes its lock with it.
+            drop(shell.stdin.take());
+            let _ = shell.wait();
+        }
     }
 }

@@ -56,9 +56,16 @@ on_postgres! {
         whoever_cannot_be_answered_any_more_does_not_keep_a_plain_lock;
     drain:
         sigterm_tells_all_who_wait_and_ends_with_success
-        sigint_tells_all_who_wait_and_ends_with_success;
+        sigint_tells_all_who_wait_and_ends_with_success
+        what_is_being_committed_is_finished_and_answered
+        a_second_signal_ends_at_once
+        idle_connections_do_not_delay_the_stop;
     limits:
         one_waiter_too_many_for_a_resource_is_answered_429
         one_waiter_too_many_in_all_is_answered_503
-        with_no_room_for_waiters_nobody_waits_and_the_rest_works;
+        with_no_room_for_waiters_nobody_waits_and_the_rest_works
+        one_operation_too_many_in_the_queue_is_answered_503
+        one_connection_too_many_is_answered_503_and_closed
+        a_body_of_a_mebibyte_is_read_and_one_byte_more_is_not
+        a_chunked_body_is_counted_as_it_comes;
 }

@@ -2,11 +2,13 @@
 //! that puts on the wire exactly what it is told.
 
 mod client;
+mod machine;
 mod postgres;
 mod server;
 mod spread;
 
 pub use client::{Answer, Client};
-pub use postgres::{Cluster, PostgresDatabase};
+pub use machine::Machine;
+pub use postgres::{Cluster, PostgresDatabase, PsqlSession};
 pub use server::{Cls, Server, eventually, on_postgres};
 pub use spread::Spread;

@@ -1,5 +1,6 @@
 //! A real PostgreSQL server for the tests, and a database of its own for each.
 
+use std::fs::OpenOptions;
 use std::io::{BufRead, BufReader, Write};
 use std::net::TcpListener;
 use std::path::{Path, PathBuf};
@@ -110,6 +111,10 @@ impl Cluster {
                 .arg("-D")
                 .arg(&data),
         );
+        // For those who come by a cable of a `Machine`.
+        let allowed = "host all all 10.213.0.0/16 scram-sha-256";
+        let access = OpenOptions::new().append(true).open(data.join("pg_hba.conf"));
+        writeln!(access.expect("initdb made it"), "{allowed}").expect("writable");
         let free = TcpListener::bind("127.0.0.1:0").expect("a free port");
         let port = free.local_addr().expect("it is bound").port();
         drop(free);
@@ -158,6 +163,24 @@ impl Cluster {
         eventually("PostgreSQL accepts connections", START_WAIT_MAX, || {
             try_psql(&self.url_of("postgres"), "SELECT 1").is_ok()
         });
+    }
+
+    /// Stops all its processes where they are, until it is told to go on.
+    pub fn freeze(&self) {
+        self.signal_all("-STOP");
+    }
+
+    pub fn go_on(&self) {
+        self.signal_all("-CONT");
+    }
+
+    fn signal_all(&self, signal: &str) {
+        let pid = self.running.as_ref().expect("it runs").pid.to_string();
+        let children = std::fs::read_to_string(format!("/proc/{pid}/task/{pid}/children")).expect("it runs");
+        for pid in std::iter::once(pid.as_str()).chain(children.split_whitespace()) {
+            // One of its children may just have ended.
+            let _ = Command::new("kill").args([signal, pid]).status();
+        }
     }
 
     /// The same as a standby of a primary that is gone.

@@ -206,6 +206,10 @@ impl Server {
         self.cls.directory.join("db.sqlite3")
     }
 
+    pub fn is_on_postgres(&self) -> bool {
+        self.postgres.is_some()
+    }
+
     /// The database of a server that was started [`on_postgres`].
     pub fn postgres(&self) -> &PostgresDatabase {
         self.postgres.as_ref().expect("it was started on PostgreSQL")
