@@ -29,7 +29,8 @@
 //!    in the order of arrival, save what changed, COMMIT.
 //! 5. After COMMIT each request learns its outcome. One that was refused and
 //!    has a timeout stands in a [`lock::WaitingLines`] instead; a release or an
-//!    expiry hands over to the first in line, in the same transaction.
+//!    expiry hands over to the first in line, in the same transaction, or tells
+//!    the server on the same database where that one waits.
 //! 6. The view turns the [`lock::Outcome`] into the original's answer. If the
 //!    client has left meanwhile the grant is given back in the next batch.
 //!
