@@ -1,5 +1,7 @@
 //! A real PostgreSQL server for the tests, and a database of its own for each.
 
+mod changes;
+
 use std::io::{BufRead, BufReader, Write};
 use std::net::TcpListener;
 use std::path::{Path, PathBuf};
