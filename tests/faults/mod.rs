@@ -17,6 +17,7 @@ mod other_process;
 mod panics;
 mod pause;
 mod postgres;
+mod postgres_failover;
 mod postgres_tls;
 mod power_loss;
 mod read_only;

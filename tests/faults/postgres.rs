@@ -15,7 +15,7 @@ const CLIENTS: usize = 6;
 const NAMES_EACH: usize = 5;
 
 /// "Within 2 s" of the promises, as a test on a busy machine can hold it.
-const HEAL_WAIT_MAX: Duration = Duration::from_secs(4);
+pub(super) const HEAL_WAIT_MAX: Duration = Duration::from_secs(4);
 
 /// What a client knows of one resource. Only one client uses it.
 #[derive(Clone, Debug, PartialEq)]
@@ -28,7 +28,7 @@ enum Known {
 
 /// What the clients have seen so far.
 #[derive(Default)]
-struct Seen {
+pub(super) struct Seen {
     changes: AtomicUsize,
     unavailable: AtomicUsize,
     stop: AtomicBool,
@@ -36,7 +36,7 @@ struct Seen {
 
 impl Seen {
     /// Waits until something that was asked after this call was done.
-    fn works_again(&self) {
+    pub(super) fn works_again(&self) {
         let before = self.changes.load(Ordering::Relaxed);
         eventually("it works again", HEAL_WAIT_MAX, || {
             self.changes.load(Ordering::Relaxed) > before + 2 * CLIENTS
@@ -97,7 +97,7 @@ fn work(address: SocketAddr, client_id: usize, seen: &Seen) -> HashMap<String, K
 
 /// Runs `fault` under load, with a waiter in line; afterwards everything that
 /// was answered must be true, and the waiter be served.
-fn under_load(server: &Server, fault: impl FnOnce(&Seen)) {
+pub(super) fn under_load(server: &Server, fault: impl FnOnce(&Seen)) {
     let mut holder = server.client();
     let token = acquire(&mut holder, "held", "holder");
     let mut waiter = server.client();

@@ -340,7 +340,7 @@ fn try_psql(url: &str, statement: &str) -> Result<Vec<String>, String> {
 
 const INSTALL: &str = "these tests need PostgreSQL 14 or later: `apt-get install postgresql`";
 
-/// The directory of `initdb` and `postgres`: Debian keeps them out of PATH.
+/// The directory of the server's programs: Debian keeps them out of PATH.
 fn find_binaries() -> PathBuf {
     let path = std::env::var_os("PATH").unwrap_or_default();
     let mut candidates: Vec<_> = std::env::split_paths(&path).collect();
@@ -349,11 +349,11 @@ fn find_binaries() -> PathBuf {
     candidates
         .into_iter()
         .find(|directory| {
-            ["initdb", "postgres"]
+            ["initdb", "postgres", "pg_basebackup"]
                 .iter()
                 .all(|program| directory.join(program).is_file())
         })
-        .unwrap_or_else(|| panic!("initdb and postgres are not installed; {INSTALL}"))
+        .unwrap_or_else(|| panic!("initdb, postgres and pg_basebackup are not installed; {INSTALL}"))
 }
 
 fn is_root() -> bool {
