@@ -146,6 +146,11 @@ pub const TOKENS_PER_BATCH: i64 = 4 * BATCH_OPERATIONS_MAX as i64;
 /// 2,000 times a second, 2^53 is reached in 35 years.
 pub const TOKENS_STEP: i64 = 2 * TOKENS_PER_BATCH;
 
+/// Fencing tokens that a promoted standby, or a backup, may lack of those that
+/// were granted. Two hours of servers that take turns without a pause; and 2^53
+/// is reached after a hundred thousand promotions.
+pub const TOKENS_LOST_MAX: i64 = 1 << 36;
+
 /// Between two attempts to open a database again that has failed.
 pub const REOPEN_INTERVAL: Duration = Duration::from_millis(250);
 

@@ -25,20 +25,34 @@ struct Sql {
 
 static SQLITE: Known = Known {
     embedded: embed_migrations!("migrations/sqlite"),
-    sql: &[Sql {
-        name: "0001_resources",
-        up: include_str!("../../migrations/sqlite/0001_resources/up.sql"),
-        down: include_str!("../../migrations/sqlite/0001_resources/down.sql"),
-    }],
+    sql: &[
+        Sql {
+            name: "0001_resources",
+            up: include_str!("../../migrations/sqlite/0001_resources/up.sql"),
+            down: include_str!("../../migrations/sqlite/0001_resources/down.sql"),
+        },
+        Sql {
+            name: "0003_token_timeline",
+            up: include_str!("../../migrations/sqlite/0003_token_timeline/up.sql"),
+            down: include_str!("../../migrations/sqlite/0003_token_timeline/down.sql"),
+        },
+    ],
 };
 
 static POSTGRES: Known = Known {
     embedded: embed_migrations!("migrations/postgres"),
-    sql: &[Sql {
-        name: "0001_resources",
-        up: include_str!("../../migrations/postgres/0001_resources/up.sql"),
-        down: include_str!("../../migrations/postgres/0001_resources/down.sql"),
-    }],
+    sql: &[
+        Sql {
+            name: "0001_resources",
+            up: include_str!("../../migrations/postgres/0001_resources/up.sql"),
+            down: include_str!("../../migrations/postgres/0001_resources/down.sql"),
+        },
+        Sql {
+            name: "0003_token_timeline",
+            up: include_str!("../../migrations/postgres/0003_token_timeline/up.sql"),
+            down: include_str!("../../migrations/postgres/0003_token_timeline/down.sql"),
+        },
+    ],
 };
 
 /// The table in which diesel keeps what is applied.

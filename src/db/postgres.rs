@@ -23,6 +23,7 @@
 
 pub(super) mod session;
 mod statements;
+mod timeline;
 mod watchdog;
 
 use std::collections::HashMap;

@@ -79,6 +79,11 @@ impl Cluster {
         assert_eq!(psql(&self.url_of("postgres"), "SELECT pg_promote()"), ["t"]);
     }
 
+    /// Runs SQL in a database on it that another server made.
+    pub fn sql(&self, database: &str, statement: &str) -> Vec<String> {
+        psql(&self.url_of(database), statement)
+    }
+
     /// The URL of a database on whichever of the two is the primary.
     pub fn url_with(&self, other: &Self, database: &str) -> String {
         let (user, password) = CREDENTIALS;

@@ -1,0 +1,2 @@
+DROP TABLE token_timeline;
+DROP FUNCTION wal_timeline();
