@@ -10,6 +10,7 @@ mod corrupt;
 mod crash;
 mod disk_full;
 mod hostile_http;
+mod lost_commit;
 mod lost_file;
 mod migration;
 mod names;

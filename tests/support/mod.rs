@@ -3,8 +3,10 @@
 
 mod client;
 mod postgres;
+mod proxy;
 mod server;
 
 pub use client::{Answer, Client};
-pub use postgres::{Cluster, PostgresDatabase};
+pub use postgres::{Cluster, PostgresDatabase, PsqlSession};
+pub use proxy::{Lost, Proxy};
 pub use server::{Cls, Server, eventually, on_postgres};

@@ -269,7 +269,7 @@ pub struct PsqlSession {
 }
 
 impl PsqlSession {
-    fn on(url: &str) -> Self {
+    pub fn on(url: &str) -> Self {
         let mut shell = Command::new("psql")
             .args(["-X", "-q", "-A", "-t", "-d", url])
             // What would wait for ever fails instead.
