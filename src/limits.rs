@@ -112,6 +112,11 @@ pub const STATEMENT_TIME_MAX: Duration = Duration::from_secs(3);
 /// five seconds after which a request must have an answer.
 pub const TRANSACTION_TIME_MAX: Duration = Duration::from_secs(4);
 
+/// How long a request that does not wait for a lock waits to be decided. The
+/// store bounds its own transactions below this; but it can do nothing about a
+/// database, or a disk, that keeps the connection and says nothing.
+pub const DECISION_WAIT_MAX: Duration = Duration::from_secs(5);
+
 /// Between two looks for such a transaction.
 pub const WATCH_INTERVAL: Duration = Duration::from_millis(250);
 

@@ -10,6 +10,7 @@ use std::time::{Duration, Instant};
 use thiserror::Error;
 use tokio::sync::oneshot;
 
+use crate::limits::DECISION_WAIT_MAX;
 use crate::lock::{FencingToken, LockedBy, Operation, Outcome, ResourceName, StillWaits, Ttl};
 
 /// Why a request has no outcome. None of these changed anything, but for
@@ -146,7 +147,7 @@ impl Engine {
         let wait_until = timeout.map(deadline);
         let mut pending = self.submit(name, Operation::Acquire { locked_by, ttl }, wait_until)?;
         let reply = match wait_until {
-            None => pending.reply().await,
+            None => pending.reply_in_time().await,
             Some(deadline) => tokio::select! {
                 biased;
                 reply = pending.reply() => reply,
@@ -173,7 +174,7 @@ impl Engine {
     /// that was submitted is done even if the future is dropped.
     pub async fn release(&self, name: ResourceName, locked_by: Option<LockedBy>) -> Result<Outcome, Unavailable> {
         let mut pending = self.submit(name, Operation::Release { locked_by }, None)?;
-        let reply = pending.reply().await.unwrap_or(Err(Unavailable::Stopping));
+        let reply = pending.reply_in_time().await.unwrap_or(Err(Unavailable::Stopping));
         reply.map(|reply| reply.outcome)
     }
 
@@ -246,6 +247,15 @@ impl Pending<'_> {
         let reply = self.answer.as_mut()?.await.ok();
         self.answer = None;
         reply
+    }
+
+    /// The same for a request that does not wait for a lock: it need not wait
+    /// either while the batcher thread hangs in a database that says nothing.
+    async fn reply_in_time(&mut self) -> Option<Result<Reply, Unavailable>> {
+        match tokio::time::timeout(DECISION_WAIT_MAX, self.reply()).await {
+            Ok(reply) => reply,
+            Err(_) => Some(self.last_look().unwrap_or(Err(Unavailable::Store))),
+        }
     }
 
     /// The reply, if it came at the last moment. Afterwards none can come.

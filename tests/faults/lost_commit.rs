@@ -11,15 +11,15 @@ use crate::support::{Answer, Client, Cls, Cluster, Lost, PostgresDatabase, Proxy
 const ROUNDS: usize = 20;
 
 /// A server that reaches its database by way of a proxy.
-struct Setup {
-    server: Server,
-    proxy: Proxy,
+pub(super) struct Setup {
+    pub(super) server: Server,
+    pub(super) proxy: Proxy,
     database: PostgresDatabase,
     _directory: TempDir,
 }
 
 impl Setup {
-    fn new() -> Self {
+    pub(super) fn new() -> Self {
         let database = Cluster::with_password().database();
         let proxy = Proxy::before(&database);
         let directory = directory();

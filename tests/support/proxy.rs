@@ -7,7 +7,7 @@
 use std::io::{self, Read, Write};
 use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream};
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard};
 use std::thread;
 
 use crate::support::{Cluster, PostgresDatabase, PsqlSession};
@@ -41,6 +41,9 @@ struct Orders {
     lost: AtomicUsize,
     /// NotificationResponse is thrown away.
     is_deaf: AtomicBool,
+    /// Nothing is passed on, and nothing closed.
+    is_stopped: Mutex<bool>,
+    resumed: Condvar,
     /// No connection is accepted any more.
     is_closed: AtomicBool,
 }
@@ -91,11 +94,23 @@ impl Proxy {
     pub fn drop_notifications(&self, is_deaf: bool) {
         self.orders.is_deaf.store(is_deaf, Ordering::Release);
     }
+
+    /// Passes nothing on from now on, and closes nothing.
+    pub fn stop(&self) {
+        *lock(&self.orders.is_stopped) = true;
+    }
+
+    /// Passes on what has come meanwhile, and all that comes.
+    pub fn resume(&self) {
+        *lock(&self.orders.is_stopped) = false;
+        self.orders.resumed.notify_all();
+    }
 }
 
 impl Drop for Proxy {
     fn drop(&mut self) {
         self.orders.is_closed.store(true, Ordering::Release);
+        self.resume();
         // The thread that accepts looks once more. If it cannot be reached it has ended.
         let _ = TcpStream::connect(self.address);
     }
@@ -111,6 +126,16 @@ impl Orders {
                 None
             }
             _ => loses.take().map(|(_, lost)| lost),
+        }
+    }
+
+    fn wait_while_stopped(&self) {
+        let mut is_stopped = lock(&self.is_stopped);
+        while *is_stopped {
+            is_stopped = self
+                .resumed
+                .wait(is_stopped)
+                .unwrap_or_else(|poisoned| poisoned.into_inner());
         }
     }
 }
@@ -162,6 +187,7 @@ impl Pump {
         loop {
             let content = self.read_content()?;
             let code = content.first_chunk().map(|code| u32::from_be_bytes(*code));
+            self.orders.wait_while_stopped();
             if code.is_some_and(|code| ENCRYPTION_REQUESTS.contains(&code)) {
                 self.from.write_all(b"N")?;
             } else {
@@ -176,6 +202,7 @@ impl Pump {
             let mut letter = [0];
             self.from.read_exact(&mut letter)?;
             let content = self.read_content()?;
+            self.orders.wait_while_stopped();
             if passes(self, letter[0], &content) {
                 self.write(&letter, &content)?;
             }
