@@ -26,6 +26,9 @@ const AUTHORITY_CURE: &str =
 const CERTIFIED_NAME_CURE: &str =
     "write the host in DATABASE_URL as the certificate has it, or give the server one for this name";
 
+/// What to do where there is no connection left.
+const TOO_MANY_CURE: &str = "end some of the others, or raise the limit of connections there";
+
 /// Why a database cannot be used. One line, and what to do.
 #[derive(Debug, Error)]
 pub enum DatabaseError {
@@ -146,6 +149,13 @@ impl DatabaseError {
             ("does not match host name", CERTIFIED_NAME_CURE),
             ("certificate verify failed", AUTHORITY_CURE),
             ("root certificate", AUTHORITY_CURE),
+            ("too many", TOO_MANY_CURE),
+            ("connection slots are reserved", TOO_MANY_CURE),
+            ("the database system is", "wait until it is ready, or read its log"),
+            (
+                "session is read-only",
+                "name the primary or all hosts in DATABASE_URL, or make the database writable",
+            ),
             ("password", "correct the user and the password in DATABASE_URL"),
             ("role \"", "create the user, or correct DATABASE_URL"),
             ("database \"", "create it with `createdb`, or correct DATABASE_URL"),

@@ -41,7 +41,7 @@ use self::watchdog::Watchdog;
 use crate::clock::Timestamp;
 use crate::db::models::ResourceRow;
 use crate::db::schema::resources;
-use crate::db::{PostgresUrl, Store, StoreError};
+use crate::db::{DatabaseError, PostgresUrl, Store, StoreError};
 use crate::limits::{
     INSERT_ATTEMPTS_MAX, REOPEN_INTERVAL, ROW_LOCK_AGAIN_WAIT_MAX, ROW_LOCK_WAIT_MAX, TOKENS_PER_BATCH, TOKENS_STEP,
 };
@@ -67,6 +67,8 @@ pub struct PostgresStore {
     /// then a row that is locked is not waited for in full again.
     failing: bool,
     reopened: Instant,
+    /// Why it could not be connected to when that was last tried.
+    unreachable: String,
 }
 
 /// The rows of a batch, locked.
@@ -97,6 +99,7 @@ impl PostgresStore {
             watchdog,
             failing: false,
             reopened: Instant::now(),
+            unreachable: String::new(),
         })
     }
 
@@ -119,7 +122,8 @@ impl PostgresStore {
                 self.reopened = Instant::now();
                 self.failing = true;
                 self.block = 0;
-                let (conn, backend_pid) = connected.map_err(failed)?;
+                let (conn, backend_pid) = connected.map_err(|error| self.note_unreachable(error))?;
+                self.unreachable.clear();
                 self.backend_pid = backend_pid;
                 conn
             }
@@ -137,6 +141,17 @@ impl PostgresStore {
             self.conn = Some(conn);
         }
         result
+    }
+
+    /// Logs why the database cannot be connected to, when that is news. The
+    /// failure that is logged is mostly another: that the connection was lost.
+    fn note_unreachable(&mut self, error: DatabaseError) -> StoreError {
+        let reason = in_one_line(&error.to_string());
+        if reason != self.unreachable {
+            log::warn!("{reason}");
+            self.unreachable.clone_from(&reason);
+        }
+        StoreError::Failed(reason)
     }
 
     /// The block to ask for: the one that is there, if a batch finds room in it.
@@ -280,6 +295,10 @@ fn known_name(name: &str) -> Result<ResourceName, StoreError> {
 }
 
 /// Begins a transaction in which a row for each name is there and locked.
+///
+/// A deadlock can only happen here, with a session of somebody who locks rows in
+/// another order. It is not tried again: PostgreSQL takes a second to see it, and
+/// the other session may keep the row.
 ///
 /// FOR UPDATE locks nothing where there is no row, so missing ones are made
 /// first: in the order of names, with no other row locked, for else two

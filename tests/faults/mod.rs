@@ -19,6 +19,7 @@ mod panics;
 mod pause;
 mod postgres;
 mod postgres_failover;
+mod postgres_refusals;
 mod postgres_silent;
 mod postgres_tls;
 mod power_loss;
