@@ -112,6 +112,11 @@ pub const STATEMENT_TIME_MAX: Duration = Duration::from_secs(3);
 /// five seconds after which a request must have an answer.
 pub const TRANSACTION_TIME_MAX: Duration = Duration::from_secs(4);
 
+/// How long COMMIT on PostgreSQL may take to be believed without a question,
+/// where a synchronous standby is waited for. Below what somebody needs who
+/// cancels the wait; far beyond what a standby needs.
+pub const COMMIT_BELIEVED_MAX: Duration = Duration::from_secs(1);
+
 /// How long a request that does not wait for a lock waits to be decided. The
 /// store bounds its own transactions below this; but it can do nothing about a
 /// database, or a disk, that keeps the connection and says nothing.

@@ -21,6 +21,7 @@
 //! After any failure the connection is closed, which takes back whatever it had
 //! not committed, and opened again before the next transaction.
 
+mod commit;
 pub(super) mod session;
 mod statements;
 mod timeline;
@@ -35,6 +36,7 @@ use diesel::pg::PgConnection;
 use diesel::prelude::*;
 use diesel::sql_types::{BigInt, Nullable};
 
+use self::commit::commit;
 use self::session::{connect_to_serve, wait_for_locks};
 use self::statements::{InsertResources, LockResources, UpdateResources};
 use self::watchdog::Watchdog;
@@ -209,8 +211,7 @@ impl Store for PostgresStore {
             if locked.inserted {
                 delete_never_granted(conn, &rows, &ids)?;
             }
-            conn.batch_execute("COMMIT")
-                .map_err(|e| StoreError::Unknown(in_one_line(&e.to_string())))
+            commit(conn)
         })
     }
 

@@ -1,7 +1,7 @@
 //! The primary is gone and a standby takes its place.
 
 use crate::faults::postgres::{HEAL_WAIT_MAX, under_load};
-use crate::faults::{acquire, directory};
+use crate::faults::{acquire, assert_unavailable, body, directory, failures_logged, must_run};
 use crate::support::{Cls, Cluster, eventually};
 
 #[test]
@@ -91,4 +91,58 @@ fn tokens_rise_over_a_fail_over_that_lost_the_latest_of_them() {
         third - second < 100_000,
         "once a promotion, and not at each start: {third}"
     );
+}
+
+#[test]
+fn a_commit_whose_wait_for_a_standby_is_cancelled_is_not_taken_for_one_that_has_it() {
+    let cluster = Cluster::of_its_own();
+    let database = cluster.database();
+    let directory = directory();
+    let cls = Cls::in_directory(directory.path()).with("DATABASE_URL", &database.url);
+    let server = cls.start();
+    let mut client = server.client();
+
+    for name in ["r1", "r2", "r3"] {
+        cluster.set("synchronous_standby_names", "nobody");
+        client.send_put(name, &body("k", ""));
+        let waits = "FROM pg_stat_activity WHERE wait_event = 'SyncRep' \
+                     AND query = 'COMMIT' AND clock_timestamp() - query_start > INTERVAL '1.2 s'";
+        eventually("the commit waits for a standby", HEAL_WAIT_MAX, || {
+            database.sql(&format!("SELECT pg_cancel_backend(pid) {waits}")) == ["t"]
+        });
+        assert_unavailable(&client.answer());
+        cluster.set("synchronous_standby_names", "");
+
+        eventually("it is given back", HEAL_WAIT_MAX, || {
+            client.put(name, &body("next", "")).status == 200
+        });
+    }
+}
+
+#[test]
+fn a_standby_that_was_slow_for_a_moment_is_only_waited_for() {
+    let primary = Cluster::of_its_own();
+    let database = primary.database();
+    let standby = primary.standby("standby");
+    primary.set("synchronous_standby_names", "standby");
+    let directory = directory();
+    let cls = Cls::in_directory(directory.path()).with("DATABASE_URL", &database.url);
+    let server = cls.start();
+    let mut client = server.client();
+
+    let receiver = standby
+        .sql("postgres", "SELECT pid FROM pg_stat_wal_receiver")
+        .remove(0);
+    must_run("kill", &["-STOP", &receiver]);
+    client.send_put("r", &body("k", ""));
+    let waits = "SELECT 1 FROM pg_stat_activity WHERE wait_event = 'SyncRep' \
+                 AND query = 'COMMIT' AND clock_timestamp() - query_start > INTERVAL '1.2 s'";
+    eventually("the commit waits for a standby", HEAL_WAIT_MAX, || {
+        database.sql(waits) == ["1"]
+    });
+    must_run("kill", &["-CONT", &receiver]);
+
+    let answer = client.answer();
+    assert_eq!(answer.status, 200, "{}", answer.body);
+    assert_eq!(failures_logged(&server), 0, "{}", server.log());
 }

@@ -329,6 +329,8 @@ fn try_psql(url: &str, statement: &str) -> Result<Vec<String>, String> {
             "-c",
             statement,
         ])
+        // A test that has made the server wait for a standby does not wait with it.
+        .env("PGOPTIONS", "-c synchronous_commit=local")
         .output()
         .unwrap_or_else(|e| panic!("psql: {e}; {INSTALL}"));
     if !output.status.success() {
