@@ -192,5 +192,9 @@ pub const RETRY_AFTER: Duration = Duration::from_secs(1);
 /// cannot be given back because the database fails.
 pub const LAST_RETURNS_WAIT_MAX: Duration = Duration::from_secs(1);
 
+/// How long the end of the server is put off for what is queued then. Beyond
+/// LAST_RETURNS_WAIT_MAX; and with SHUTDOWN_WAIT_MAX below five seconds.
+pub const BATCHER_END_WAIT_MAX: Duration = Duration::from_millis(1500);
+
 /// From SIGTERM until requests that are still running are cut off.
 pub const SHUTDOWN_WAIT_MAX: Duration = Duration::from_secs(3);

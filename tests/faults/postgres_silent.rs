@@ -3,6 +3,8 @@
 
 use std::time::{Duration, Instant};
 
+use rustix::process::Signal;
+
 use crate::faults::lost_commit::Setup;
 use crate::faults::postgres::{HEAL_WAIT_MAX, under_load};
 use crate::faults::{acquire, assert_unavailable, body};
@@ -58,4 +60,28 @@ fn what_was_asked_while_the_database_was_silent_is_granted_to_nobody_or_given_ba
             client.put(name, &body("next", "")).status == 200
         });
     }
+}
+
+#[test]
+fn a_server_is_stopped_all_the_same() {
+    let mut setup = Setup::new();
+    let mut client = setup.server.client();
+    acquire(&mut client, "held", "k");
+    setup.proxy.stop();
+    client.send("DELETE", "/resources/held/", &body("k", ""));
+    // Its answer comes after the only worker has read the request before it.
+    assert_eq!(setup.server.client().request("GET", "/nowhere/", "").status, 404);
+
+    setup.server.signal(Signal::TERM);
+
+    let status = setup.server.wait(ANSWER_WAIT_MAX).expect("it ends");
+    assert_eq!(status.code(), Some(1), "it cannot say that all went well");
+    assert!(
+        setup
+            .server
+            .log()
+            .contains("stopped without the database's last answer"),
+        "{}",
+        setup.server.log()
+    );
 }
