@@ -1,6 +1,7 @@
 //! PostgreSQL is there and refuses: what it cannot do is answered 503, logged
 //! once with its reason, and done again as soon as it can be.
 
+use std::fs::File;
 use std::process::Command;
 use std::time::{Duration, Instant};
 
@@ -285,4 +286,53 @@ fn on_a_full_disk_of_postgresql_nothing_is_granted_and_the_cause_is_logged_once(
         assert!(!is_held(&mut client, &format!("full-{i}")), "was answered 503");
     }
     assert!(is_held(&mut client, "held"));
+}
+
+#[test]
+fn where_no_room_is_left_for_the_log_postgresql_ends_and_nothing_that_was_answered_is_lost() {
+    let disk = Tmpfs::mount("96m");
+    let mut cluster = Cluster::of_its_own();
+    cluster.move_log_to(&disk.file(""));
+    let database = cluster.database();
+    let url = database.url.clone();
+    let setup = Setup::by(database, &url);
+    let mut client = setup.server.client();
+    acquire(&mut client, "held", "k");
+    fill(&disk);
+    // Room for two segments of the log.
+    let ballast = File::options()
+        .write(true)
+        .open(disk.file("ballast"))
+        .expect("it is there");
+    let length = ballast.metadata().expect("it is there").len();
+    ballast.set_len(length - (40 << 20)).expect("it can be made shorter");
+
+    let mut granted = 0;
+    let first = loop {
+        // Each leaves the rest of a segment unused.
+        let switched = cluster.try_sql(&setup.database.name, "SELECT pg_switch_wal()");
+        let answer = client.put(&format!("before-{granted}"), &body("k", ""));
+        if switched.is_err() || answer.status != 200 {
+            break answer;
+        }
+        granted += 1;
+    };
+    let while_down = client.put("full", &body("k", ""));
+    make_room(&disk);
+    cluster.recover();
+
+    for answer in [&first, &while_down] {
+        assert_unavailable(answer);
+    }
+    setup.assert_heals();
+    assert!(granted > 0, "a test of nothing");
+    for i in 0..granted {
+        assert!(
+            is_held(&mut client, &format!("before-{i}")),
+            "was granted before there was no room"
+        );
+    }
+    assert!(!is_held(&mut client, "full"), "was answered 503");
+    assert!(is_held(&mut client, "held"));
+    assert_eq!(failures_logged(&setup.server), 1, "{}", setup.server.log());
 }

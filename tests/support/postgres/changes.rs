@@ -4,11 +4,12 @@
 //! Separate from the server itself, which most tests only use.
 
 use std::net::TcpListener;
+use std::path::Path;
 use std::process::Command;
 
 use tempfile::TempDir;
 
-use super::{CREDENTIALS, Cluster, START_WAIT_MAX, is_root, must_run, psql, unprivileged};
+use super::{CREDENTIALS, Cluster, START_WAIT_MAX, is_root, is_running, must_run, psql, try_psql, unprivileged};
 use crate::support::eventually;
 
 impl Cluster {
@@ -28,6 +29,36 @@ impl Cluster {
         must_run(Command::new("chmod").arg("600").arg(&path));
         if is_root() {
             must_run(Command::new("chown").arg("postgres:postgres").arg(&path));
+        }
+    }
+
+    /// Moves its log to a directory that is there, with a restart.
+    pub fn move_log_to(&mut self, directory: &Path) {
+        self.crash();
+        let log = self.data.join("pg_wal");
+        let moved = directory.join("pg_wal");
+        must_run(Command::new("cp").args(["-a"]).arg(&log).arg(&moved));
+        must_run(Command::new("rm").arg("-r").arg(&log));
+        std::os::unix::fs::symlink(moved, log).expect("it was removed");
+        self.run();
+    }
+
+    /// Waits until it works again after a crash, by itself or, where it gave
+    /// up, run anew.
+    pub fn recover(&mut self) {
+        let url = self.url_of("postgres");
+        let pid = self.running.as_ref().expect("it ran").pid;
+        let mut works = false;
+        eventually("it recovers or ends", START_WAIT_MAX, || {
+            works = try_psql(&url, "SELECT 1").is_ok();
+            works || !is_running(pid)
+        });
+        if !works {
+            let mut ended = self.running.take().expect("it ran");
+            // Ended before its input is, it removes nothing.
+            ended.shell.kill().expect("a child of ours");
+            ended.shell.wait().expect("a child of ours");
+            self.run();
         }
     }
 
@@ -82,6 +113,11 @@ impl Cluster {
     /// Runs SQL in a database on it that another server made.
     pub fn sql(&self, database: &str, statement: &str) -> Vec<String> {
         psql(&self.url_of(database), statement)
+    }
+
+    /// The same where it may refuse.
+    pub fn try_sql(&self, database: &str, statement: &str) -> Result<Vec<String>, String> {
+        try_psql(&self.url_of(database), statement)
     }
 
     /// The URL of a database on whichever of the two is the primary.
