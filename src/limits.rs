@@ -80,11 +80,6 @@ pub const DESCRIPTORS_RESERVED: usize = 64;
 /// How long an idle connection is kept for its next request.
 pub const KEEP_ALIVE: Duration = Duration::from_secs(60);
 
-/// How long a request that does not wait for a lock may wait for a decision;
-/// beyond it the answer is 503. What else bounds a transaction takes less, but
-/// nothing bounds a disk or a database that hangs.
-pub const DECISION_WAIT_MAX: Duration = Duration::from_secs(5);
-
 /// Rows that are kept in memory so that they need not be read again: at some
 /// 300 bytes each, 5 MiB.
 pub const ROWS_CACHED_MAX: usize = 16_384;
@@ -116,6 +111,16 @@ pub const STATEMENT_TIME_MAX: Duration = Duration::from_secs(3);
 /// Beyond STATEMENT_TIME_MAX, which bounds everything but COMMIT; and below the
 /// five seconds after which a request must have an answer.
 pub const TRANSACTION_TIME_MAX: Duration = Duration::from_secs(4);
+
+/// How long COMMIT on PostgreSQL may take to be believed without a question,
+/// where a synchronous standby is waited for. Below what somebody needs who
+/// cancels the wait; far beyond what a standby needs.
+pub const COMMIT_BELIEVED_MAX: Duration = Duration::from_secs(1);
+
+/// How long a request that does not wait for a lock waits to be decided. The
+/// store bounds its own transactions below this; but it can do nothing about a
+/// database, or a disk, that keeps the connection and says nothing.
+pub const DECISION_WAIT_MAX: Duration = Duration::from_secs(5);
 
 /// Between two looks for such a transaction.
 pub const WATCH_INTERVAL: Duration = Duration::from_millis(250);
@@ -191,6 +196,10 @@ pub const CALL_SILENT_MAX: Duration = Duration::from_secs(25);
 
 /// Between two looks at all lines while announcements are not heard.
 pub const DEAF_LOOK_INTERVAL: Duration = Duration::from_secs(1);
+/// Fencing tokens that a promoted standby, or a backup, may lack of those that
+/// were granted. Two hours of servers that take turns without a pause; and 2^53
+/// is reached after a hundred thousand promotions.
+pub const TOKENS_LOST_MAX: i64 = 1 << 36;
 
 /// Between two attempts to open a database again that has failed.
 pub const REOPEN_INTERVAL: Duration = Duration::from_millis(250);
@@ -222,6 +231,10 @@ pub const RETRY_AFTER: Duration = Duration::from_secs(1);
 /// How long the end of the server is put off while grants that reached nobody
 /// cannot be given back because the database fails.
 pub const LAST_RETURNS_WAIT_MAX: Duration = Duration::from_secs(1);
+
+/// How long the end of the server is put off for what is queued then. Beyond
+/// LAST_RETURNS_WAIT_MAX; and with SHUTDOWN_WAIT_MAX below five seconds.
+pub const BATCHER_END_WAIT_MAX: Duration = Duration::from_millis(1500);
 
 /// From SIGTERM until requests that are still running are cut off.
 pub const SHUTDOWN_WAIT_MAX: Duration = Duration::from_secs(3);

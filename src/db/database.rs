@@ -18,6 +18,17 @@ pub(super) use self::sqlite::{is_marked_as_own, uri};
 use crate::db::migrations::{MigrationError, Migrations};
 use crate::db::{DatabaseUrl, PostgresUrl, Store, StoreError};
 
+/// What to do where the server's certificate is not known to be good.
+const AUTHORITY_CURE: &str =
+    "set sslrootcert in DATABASE_URL to a file with the certificate of the authority that signed the server's";
+
+/// What to do where it is good, but for another server.
+const CERTIFIED_NAME_CURE: &str =
+    "write the host in DATABASE_URL as the certificate has it, or give the server one for this name";
+
+/// What to do where there is no connection left.
+const TOO_MANY_CURE: &str = "end some of the others, or raise the limit of connections there";
+
 /// Why a database cannot be used. One line, and what to do.
 #[derive(Debug, Error)]
 pub enum DatabaseError {
@@ -131,6 +142,20 @@ impl DatabaseError {
         // By its words, because there is nothing else; where it speaks another language the cure is a general one.
         let cures = [
             ("pg_hba.conf", "allow this machine and user there"),
+            (
+                "does not support SSL",
+                "turn ssl on there, or correct sslmode in DATABASE_URL",
+            ),
+            ("does not match host name", CERTIFIED_NAME_CURE),
+            ("certificate verify failed", AUTHORITY_CURE),
+            ("root certificate", AUTHORITY_CURE),
+            ("too many", TOO_MANY_CURE),
+            ("connection slots are reserved", TOO_MANY_CURE),
+            ("the database system is", "wait until it is ready, or read its log"),
+            (
+                "session is read-only",
+                "name the primary or all hosts in DATABASE_URL, or make the database writable",
+            ),
             ("password", "correct the user and the password in DATABASE_URL"),
             ("role \"", "create the user, or correct DATABASE_URL"),
             ("database \"", "create it with `createdb`, or correct DATABASE_URL"),

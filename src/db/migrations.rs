@@ -1,8 +1,14 @@
 //! Which migrations exist, which are applied, and how to apply them.
 
 use diesel::backend::Backend;
+use diesel::connection::Connection;
+use diesel::dsl::sql;
+use diesel::expression::SqlLiteral;
 use diesel::migration::{MigrationConnection, MigrationSource};
 use diesel::pg::PgConnection;
+use diesel::prelude::RunQueryDsl;
+use diesel::query_dsl::methods::LoadQuery;
+use diesel::sql_types::Text;
 use diesel::sqlite::SqliteConnection;
 use diesel_migrations::{EmbeddedMigrations, MigrationHarness, embed_migrations};
 use thiserror::Error;
@@ -214,11 +220,16 @@ impl Sql {
     }
 }
 
-fn applied<DB: Backend, C: MigrationHarness<DB>>(conn: &mut C) -> Result<Vec<String>, MigrationError> {
-    let versions = conn
-        .applied_migrations()
-        .map_err(|e| MigrationError::failed("list", e))?;
-    Ok(versions.iter().map(ToString::to_string).collect())
+/// Reads the history without diesel, which would first make its table: for that
+/// PostgreSQL wants rights that a server need not have.
+fn applied<'c, C>(conn: &'c mut C) -> Result<Vec<String>, MigrationError>
+where
+    C: Connection,
+    SqlLiteral<Text>: LoadQuery<'c, C, String>,
+{
+    sql::<Text>(&format!("SELECT version FROM {HISTORY_TABLE}"))
+        .load(conn)
+        .map_err(|e| MigrationError::failed("list", e))
 }
 
 fn run<DB: Backend, C: MigrationHarness<DB> + MigrationConnection>(
@@ -252,7 +263,6 @@ fn find(states: &[MigrationState], name: &str) -> Result<usize, MigrationError> 
 
 #[cfg(test)]
 mod tests {
-    use diesel::connection::Connection;
     use diesel::pg::Pg;
     use diesel::sqlite::Sqlite;
 

@@ -22,6 +22,7 @@
 //! After any failure the connection is closed, which takes back whatever it had
 //! not committed, and opened again before the next transaction.
 
+mod commit;
 mod lines;
 mod listener;
 mod message;
@@ -29,6 +30,7 @@ mod replica;
 mod rows;
 pub(super) mod session;
 mod statements;
+mod timeline;
 mod waiter_statements;
 mod watchdog;
 
@@ -42,6 +44,7 @@ use diesel::pg::PgConnection;
 use diesel::prelude::*;
 use diesel::sql_types::{BigInt, Nullable};
 
+use self::commit::commit;
 use self::lines::{Elsewhere, Viewpoint, to_look_at};
 use self::listener::PostgresListener;
 use self::message::Message;
@@ -49,7 +52,7 @@ use self::session::{ServingSession, connect_to_serve, wait_for_locks};
 use self::watchdog::Watchdog;
 use crate::clock::Timestamp;
 use crate::db::schema::resources;
-use crate::db::{Listener, PostgresUrl, Standing, Store, StoreError};
+use crate::db::{DatabaseError, Listener, PostgresUrl, Standing, Store, StoreError};
 use crate::limits::{
     PLACES_PER_BATCH, PLACES_STEP, REOPEN_INTERVAL, REPLICA_FORGOTTEN_AFTER, ROW_LOCK_AGAIN_WAIT_MAX,
     ROW_LOCK_WAIT_MAX, TOKENS_PER_BATCH, TOKENS_STEP,
@@ -85,6 +88,8 @@ pub struct PostgresStore {
     /// then a row that is locked is not waited for in full again.
     failing: bool,
     reopened: Instant,
+    /// Why it could not be connected to when that was last tried.
+    unreachable: String,
 }
 
 impl PostgresStore {
@@ -111,6 +116,7 @@ impl PostgresStore {
             watchdog,
             failing: false,
             reopened: Instant::now(),
+            unreachable: String::new(),
         })
     }
 
@@ -133,7 +139,8 @@ impl PostgresStore {
                 self.reopened = Instant::now();
                 self.failing = true;
                 self.block = 0;
-                let session = connected.map_err(failed)?;
+                let session = connected.map_err(|error| self.note_unreachable(error))?;
+                self.unreachable.clear();
                 self.backend_pid = session.backend_pid;
                 self.believing_since_us = session.connected_us;
                 session.conn
@@ -152,6 +159,17 @@ impl PostgresStore {
             self.conn = Some(conn);
         }
         result
+    }
+
+    /// Logs why the database cannot be connected to, when that is news. The
+    /// failure that is logged is mostly another: that the connection was lost.
+    fn note_unreachable(&mut self, error: DatabaseError) -> StoreError {
+        let reason = in_one_line(&error.to_string());
+        if reason != self.unreachable {
+            log::warn!("{reason}");
+            self.unreachable.clone_from(&reason);
+        }
+        StoreError::Failed(reason)
     }
 
     fn replica(&self) -> i64 {
@@ -236,8 +254,7 @@ impl Store for PostgresStore {
             if locked.inserted {
                 rows::delete_never_granted(conn, &rows, &locked.marks)?;
             }
-            conn.batch_execute("COMMIT")
-                .map_err(|e| StoreError::Unknown(in_one_line(&e.to_string())))
+            commit(conn)
         })
     }
 

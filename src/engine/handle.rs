@@ -175,7 +175,7 @@ impl Engine {
         let wait_until = timeout.map(deadline);
         let mut pending = self.submit(name, Operation::Acquire { locked_by, ttl }, wait_until)?;
         let reply = match wait_until {
-            None => pending.reply_in_time().await?,
+            None => pending.reply_in_time().await,
             Some(deadline) => tokio::select! {
                 biased;
                 reply = pending.reply() => reply,
@@ -202,8 +202,8 @@ impl Engine {
     /// that was submitted is done even if the future is dropped.
     pub async fn release(&self, name: ResourceName, locked_by: Option<LockedBy>) -> Result<Outcome, Unavailable> {
         let mut pending = self.submit(name, Operation::Release { locked_by }, None)?;
-        let reply = pending.reply_in_time().await?;
-        reply.unwrap_or(Err(Unavailable::Stopping)).map(|reply| reply.outcome)
+        let reply = pending.reply_in_time().await.unwrap_or(Err(Unavailable::Stopping));
+        reply.map(|reply| reply.outcome)
     }
 
     /// Refuses new acquisitions and answers everybody who waits that the
@@ -277,10 +277,13 @@ impl Pending<'_> {
         reply
     }
 
-    /// The same for one that does not wait in line: `Err` if the database hangs.
-    async fn reply_in_time(&mut self) -> Result<Option<Result<Reply, Unavailable>>, Unavailable> {
-        let reply = tokio::time::timeout(DECISION_WAIT_MAX, self.reply()).await;
-        reply.map_err(|_| Unavailable::Store)
+    /// The same for a request that does not wait for a lock: it need not wait
+    /// either while the batcher thread hangs in a database that says nothing.
+    async fn reply_in_time(&mut self) -> Option<Result<Reply, Unavailable>> {
+        match tokio::time::timeout(DECISION_WAIT_MAX, self.reply()).await {
+            Ok(reply) => reply,
+            Err(_) => Some(self.last_look().unwrap_or(Err(Unavailable::Store))),
+        }
     }
 
     /// The reply, if it came at the last moment. Afterwards none can come.

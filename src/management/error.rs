@@ -35,6 +35,9 @@ pub enum CommandError {
     /// The address cannot be had.
     #[error("cannot listen on {0}: {1}; choose an address of this machine and a port that you may use")]
     Bind(SocketAddr, io::Error),
+    /// The server was stopped while it waited for the database.
+    #[error("stopped without the database's last answer; what was asked last may have been done or not")]
+    Hangs,
     /// Too few descriptors.
     #[error("the limit of open files is {0}, too low to serve; raise it with `ulimit -n`, to 1024 or more")]
     FewFiles(usize),

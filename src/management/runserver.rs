@@ -2,14 +2,16 @@
 
 use std::io::ErrorKind;
 use std::net::{SocketAddr, TcpListener, ToSocketAddrs};
+use std::thread::{self, JoinHandle};
+use std::time::{Duration, Instant};
 
 use chrono::Local;
 use clap::Args;
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 
 use crate::db::{Database, DatabaseUrl, IfMissing, Ownership, Target};
-use crate::engine::{Batcher, Policy};
-use crate::limits::DESCRIPTORS_RESERVED;
+use crate::engine::{Batcher, Engine, Policy};
+use crate::limits::{BATCHER_END_WAIT_MAX, DESCRIPTORS_RESERVED};
 use crate::management::CommandError;
 use crate::management::migrate::run_plan;
 use crate::server::{ServerConfig, serve, survive_file_size_limit};
@@ -17,6 +19,9 @@ use crate::settings::Settings;
 
 const DEFAULT_ADDRESS: &str = "127.0.0.1";
 const DEFAULT_PORT: &str = "8000";
+
+/// Between two looks whether the batcher thread has ended.
+const END_LOOK_INTERVAL: Duration = Duration::from_millis(2);
 
 /// Connections without which it is not worth while to start.
 const CONNECTIONS_MIN: usize = 8;
@@ -88,12 +93,30 @@ impl Runserver {
             banner(bound, &url);
         };
         let served = system.block_on(serve(listener, engine.clone(), config, announce));
-        engine.stop();
-        batcher.join().expect("a panic of the batcher ends the process");
+        let is_ended = end(engine, batcher);
         served?;
+        if !is_ended {
+            return Err(CommandError::Hangs);
+        }
         log::info!("stopped");
         Ok(())
     }
+}
+
+/// Ends the batcher thread when it has done what is queued. Says whether it
+/// did: it may hang in a database that says nothing.
+fn end(engine: Engine, batcher: JoinHandle<()>) -> bool {
+    // In a thread, because the queue may be full and nobody empty it.
+    thread::spawn(move || engine.stop());
+    let until = Instant::now() + BATCHER_END_WAIT_MAX;
+    while !batcher.is_finished() && Instant::now() < until {
+        thread::sleep(END_LOOK_INTERVAL);
+    }
+    let is_ended = batcher.is_finished();
+    if is_ended {
+        batcher.join().expect("a panic of the batcher ends the process");
+    }
+    is_ended
 }
 
 fn apply_missing(database: &mut Database) -> Result<(), CommandError> {

@@ -9,7 +9,7 @@ use crate::faults::{Tmpfs, acquire, assert_unavailable, body, directory, failure
 use crate::support::{Answer, Client, eventually};
 
 /// Fills what is left of a file system.
-fn fill(disk: &Tmpfs) {
+pub(super) fn fill(disk: &Tmpfs) {
     let mut ballast = ballast(disk);
     for size in [65536, 4096] {
         while ballast.write_all(&vec![0; size]).is_ok() {}
@@ -22,13 +22,13 @@ fn ballast(disk: &Tmpfs) -> File {
     options.open(disk.file("ballast")).expect("it can be opened")
 }
 
-fn make_room(disk: &Tmpfs) {
+pub(super) fn make_room(disk: &Tmpfs) {
     ballast(disk).set_len(0).expect("it can be emptied");
 }
 
 /// Acquires new names until one fails, which gives that answer and how many
 /// were granted before.
-fn acquire_until_unavailable(client: &mut Client, prefix: &str) -> (Answer, usize) {
+pub(super) fn acquire_until_unavailable(client: &mut Client, prefix: &str) -> (Answer, usize) {
     for i in 0..20_000 {
         let answer = client.put(&format!("{prefix}{i}"), &body("k", ""));
         if answer.status != 200 {

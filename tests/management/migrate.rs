@@ -1,6 +1,6 @@
 //! `cls migrate`.
 
-use super::{Desk, failure, text};
+use super::{Desk, all_applied, all_unapplied, failure, plan_of_all, plan_of_none, text};
 use crate::support::Server;
 
 #[test]
@@ -11,7 +11,7 @@ fn a_fresh_database_gets_all_migrations_once() {
     let again = desk.succeeds(&["migrate"]);
 
     let opening = "Operations to perform:\n  Apply all migrations\nRunning migrations:\n";
-    assert_eq!(first, format!("{opening}  Applying 0001_resources... OK\n"));
+    assert_eq!(first, format!("{opening}{}", all_applied()));
     assert_eq!(again, format!("{opening}  No migrations to apply.\n"));
     assert_eq!(desk.sql("SELECT count(*) FROM resources"), "0");
 }
@@ -36,16 +36,9 @@ fn a_plan_is_only_said() {
     let nothing = desk.succeeds(&["migrate", "--plan"]);
     let back = desk.succeeds(&["migrate", "zero", "--plan"]);
 
-    let description = "Create table resources, table server_state and view held_locks";
-    assert_eq!(
-        plan,
-        format!("Planned operations:\n0001_resources\n    {description}\n")
-    );
+    assert_eq!(plan, plan_of_all("sqlite"));
     assert_eq!(nothing, "Planned operations:\n  No planned migration operations.\n");
-    assert_eq!(
-        back,
-        format!("Planned operations:\n0001_resources\n    Undo {description}\n")
-    );
+    assert_eq!(back, plan_of_none("sqlite"));
     assert_eq!(
         desk.sql("SELECT count(*) FROM resources"),
         "0",
@@ -76,6 +69,8 @@ fn a_target_is_reached_up_and_down_by_number_or_name() {
     );
     let shown = desk.succeeds(&["showmigrations"]);
     let up_again = desk.succeeds(&["migrate", "0001_resources"]);
+    let rest = desk.succeeds(&["migrate"]);
+    let all_down = desk.succeeds(&["migrate", "zero"]);
 
     assert_eq!(
         up,
@@ -88,6 +83,11 @@ fn a_target_is_reached_up_and_down_by_number_or_name() {
     );
     assert!(shown.contains("[ ] 0001_resources"), "{shown}");
     assert!(up_again.ends_with("  Applying 0001_resources... OK\n"), "{up_again}");
+    assert!(
+        all_applied().ends_with(rest.split_once("migrations:\n").expect("two parts").1),
+        "{rest}"
+    );
+    assert!(all_down.ends_with(&all_unapplied()), "{all_down}");
 }
 
 #[test]

@@ -84,6 +84,71 @@ impl Desk {
     }
 }
 
+/// The migrations in the folder of a kind of database, oldest first: name, and
+/// what the first line of its SQL says of it. All kinds have the same names.
+fn migrations(kind: &str) -> Vec<(String, String)> {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("migrations").join(kind);
+    let mut migrations: Vec<_> = std::fs::read_dir(folder)
+        .expect("the migrations")
+        .map(|entry| {
+            let entry = entry.expect("an entry");
+            let sql = std::fs::read_to_string(entry.path().join("up.sql")).expect("a migration");
+            let description = sql.lines().next().and_then(|line| line.strip_prefix("-- "));
+            let name = entry.file_name().to_string_lossy().into_owned();
+            (name, description.expect("it says what it does").to_owned())
+        })
+        .collect();
+    migrations.sort();
+    migrations
+}
+
+/// What `showmigrations` prints when all are marked like this.
+fn all_shown(mark: char) -> String {
+    let lines = migrations("sqlite")
+        .into_iter()
+        .map(|(name, _)| format!(" [{mark}] {name}\n"));
+    "central_locking_system\n".to_owned() + &lines.collect::<String>()
+}
+
+/// What is printed when all are applied.
+fn all_applied() -> String {
+    let lines = migrations("sqlite")
+        .into_iter()
+        .map(|(name, _)| format!("  Applying {name}... OK\n"));
+    lines.collect()
+}
+
+/// What is printed when all are taken back.
+fn all_unapplied() -> String {
+    let names = migrations("sqlite").into_iter().rev();
+    names.map(|(name, _)| format!("  Unapplying {name}... OK\n")).collect()
+}
+
+/// What a command says that needs them all and finds none.
+fn none_applied() -> String {
+    let names: Vec<_> = migrations("sqlite").into_iter().map(|(name, _)| name).collect();
+    format!(
+        "you have {} unapplied migration(s): {}; run `cls migrate` to apply them",
+        names.len(),
+        names.join(", ")
+    )
+}
+
+/// What `migrate --plan` prints when all are to be applied.
+fn plan_of_all(kind: &str) -> String {
+    let lines = migrations(kind)
+        .into_iter()
+        .map(|(name, description)| format!("{name}\n    {description}\n"));
+    "Planned operations:\n".to_owned() + &lines.collect::<String>()
+}
+
+/// The same for taking all back.
+fn plan_of_none(kind: &str) -> String {
+    let migrations = migrations(kind).into_iter().rev();
+    let lines = migrations.map(|(name, description)| format!("{name}\n    Undo {description}\n"));
+    "Planned operations:\n".to_owned() + &lines.collect::<String>()
+}
+
 fn text(bytes: &[u8]) -> String {
     String::from_utf8(bytes.to_vec()).expect("output is text")
 }

@@ -281,3 +281,46 @@ fn defaults_of_the_database_do_not_weaken_a_session() {
     let mut store = backend.open();
     grant(&mut store, "r");
 }
+
+#[test]
+fn of_two_that_find_a_new_timeline_one_sets_the_tokens_ahead() {
+    let backend = Postgres::new();
+    let granted = grant(&mut backend.open(), "r").as_i64();
+    backend.sql("UPDATE token_timeline SET timeline = 'another'");
+    let mut other = backend.database.session();
+    other.sql("BEGIN");
+    other.sql("LOCK TABLE token_timeline IN EXCLUSIVE MODE");
+
+    let second = thread::scope(|scope| {
+        let opening = scope.spawn(|| grant(&mut backend.open(), "s").as_i64());
+        let waiting = "SELECT count(*) FROM pg_locks WHERE NOT granted AND relation = 'token_timeline'::regclass";
+        eventually("the store waits", SOON, || backend.sql(waiting) == ["1"]);
+        other.sql("UPDATE token_timeline SET timeline = wal_timeline()");
+        other.sql("COMMIT");
+        opening.join().expect("it goes on")
+    });
+
+    assert!((granted..granted + 100_000).contains(&second), "{granted}, {second}");
+}
+
+#[test]
+fn on_a_new_timeline_and_without_a_record_of_one_tokens_go_on_far_ahead_once() {
+    for lost in [
+        "UPDATE token_timeline SET timeline = 'another'",
+        "DELETE FROM token_timeline",
+    ] {
+        let backend = Postgres::new();
+        let before = grant(&mut backend.open(), "a").as_i64();
+        backend.sql(lost);
+
+        let after = grant(&mut backend.open(), "b").as_i64();
+        let again = grant(&mut backend.open(), "c").as_i64();
+
+        assert!(after > before + (1 << 36), "{before}, {after}");
+        assert!((after..after + 100_000).contains(&again), "{after}, {again}");
+        assert_eq!(
+            backend.sql("SELECT timeline = wal_timeline() FROM token_timeline"),
+            ["t"]
+        );
+    }
+}

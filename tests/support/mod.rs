@@ -4,11 +4,13 @@
 mod client;
 mod machine;
 mod postgres;
+mod proxy;
 mod server;
 mod spread;
 
 pub use client::{Answer, Client};
 pub use machine::Machine;
 pub use postgres::{Cluster, PostgresDatabase, PsqlSession};
+pub use proxy::{Lost, Proxy};
 pub use server::{Cls, Server, eventually, on_postgres};
 pub use spread::Spread;

@@ -1,5 +1,7 @@
 //! A real PostgreSQL server for the tests, and a database of its own for each.
 
+mod changes;
+
 use std::fs::OpenOptions;
 use std::io::{BufRead, BufReader, Write};
 use std::net::TcpListener;
@@ -165,24 +167,6 @@ impl Cluster {
         });
     }
 
-    /// Stops all its processes where they are, until it is told to go on.
-    pub fn freeze(&self) {
-        self.signal_all("-STOP");
-    }
-
-    pub fn go_on(&self) {
-        self.signal_all("-CONT");
-    }
-
-    fn signal_all(&self, signal: &str) {
-        let pid = self.running.as_ref().expect("it runs").pid.to_string();
-        let children = std::fs::read_to_string(format!("/proc/{pid}/task/{pid}/children")).expect("it runs");
-        for pid in std::iter::once(pid.as_str()).chain(children.split_whitespace()) {
-            // One of its children may just have ended.
-            let _ = Command::new("kill").args([signal, pid]).status();
-        }
-    }
-
     /// The same as a standby of a primary that is gone.
     pub fn run_as_standby(&mut self) {
         std::fs::write(self.data.join("standby.signal"), "").expect("writable");
@@ -300,7 +284,7 @@ pub struct PsqlSession {
 }
 
 impl PsqlSession {
-    fn on(url: &str) -> Self {
+    pub fn on(url: &str) -> Self {
         let mut shell = Command::new("psql")
             .args(["-X", "-q", "-A", "-t", "-d", url])
             // What would wait for ever fails instead.
@@ -360,6 +344,8 @@ fn try_psql(url: &str, statement: &str) -> Result<Vec<String>, String> {
             "-c",
             statement,
         ])
+        // A test that has made the server wait for a standby does not wait with it.
+        .env("PGOPTIONS", "-c synchronous_commit=local")
         .output()
         .unwrap_or_else(|e| panic!("psql: {e}; {INSTALL}"));
     if !output.status.success() {
@@ -371,7 +357,7 @@ fn try_psql(url: &str, statement: &str) -> Result<Vec<String>, String> {
 
 const INSTALL: &str = "these tests need PostgreSQL 14 or later: `apt-get install postgresql`";
 
-/// The directory of `initdb` and `postgres`: Debian keeps them out of PATH.
+/// The directory of the server's programs: Debian keeps them out of PATH.
 fn find_binaries() -> PathBuf {
     let path = std::env::var_os("PATH").unwrap_or_default();
     let mut candidates: Vec<_> = std::env::split_paths(&path).collect();
@@ -380,11 +366,11 @@ fn find_binaries() -> PathBuf {
     candidates
         .into_iter()
         .find(|directory| {
-            ["initdb", "postgres"]
+            ["initdb", "postgres", "pg_basebackup"]
                 .iter()
                 .all(|program| directory.join(program).is_file())
         })
-        .unwrap_or_else(|| panic!("initdb and postgres are not installed; {INSTALL}"))
+        .unwrap_or_else(|| panic!("initdb, postgres and pg_basebackup are not installed; {INSTALL}"))
 }
 
 fn is_root() -> bool {

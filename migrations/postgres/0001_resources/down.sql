@@ -1,6 +1,8 @@
 DROP VIEW waiting_lines;
 DROP VIEW held_locks;
 DROP FUNCTION clock_us();
+DROP TABLE token_timeline;
+DROP FUNCTION wal_timeline();
 DROP SEQUENCE fencing_tokens;
 DROP TABLE replicas;
 DROP TABLE waiters;

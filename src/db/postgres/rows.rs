@@ -46,6 +46,10 @@ struct Read {
 
 /// Begins a transaction in which a row for each name is there and locked.
 ///
+/// A deadlock can only happen here, with a session of somebody who locks rows in
+/// another order. It is not tried again: PostgreSQL takes a second to see it, and
+/// the other session may keep the row.
+///
 /// FOR UPDATE locks nothing where there is no row, so missing ones are made
 /// first: in the order of names, with no other row locked, for else two
 /// sessions could wait for each other. They are not there for others before

@@ -18,6 +18,7 @@ use std::time::Instant;
 use diesel::dsl::sql;
 use diesel::prelude::*;
 use diesel::sql_types::{Bool, Integer};
+use log::Level;
 
 use crate::db::PostgresUrl;
 use crate::db::postgres::session::connect;
@@ -47,8 +48,9 @@ impl Watchdog {
         });
         let looked_at = Arc::downgrade(&watched);
         let look = move || {
+            let mut ended_ms = 0;
             while let Some(watched) = looked_at.upgrade() {
-                watched.look(&url);
+                watched.look(&url, &mut ended_ms);
                 drop(watched);
                 thread::sleep(WATCH_INTERVAL);
             }
@@ -74,16 +76,20 @@ impl Watched {
         u64::try_from(self.started.elapsed().as_millis()).map_or(u64::MAX, |ms| ms.max(1))
     }
 
-    fn look(&self, url: &PostgresUrl) {
+    /// `ended_ms` is the beginning of the transaction whose end is being tried:
+    /// said once of each.
+    fn look(&self, url: &PostgresUrl, ended_ms: &mut u64) {
         let began_ms = self.began_ms.load(Ordering::Acquire);
         let age_ms = self.now_ms().saturating_sub(began_ms);
         if began_ms == 0 || u128::from(age_ms) < TRANSACTION_TIME_MAX.as_millis() {
             return;
         }
         let backend_pid = self.backend_pid.load(Ordering::Relaxed);
-        log::warn!("a transaction has not ended in {age_ms} ms; ending its session");
+        let is_new = std::mem::replace(ended_ms, began_ms) != began_ms;
+        let level = if is_new { Level::Warn } else { Level::Debug };
+        log::log!(level, "a transaction has not ended in {age_ms} ms; ending its session");
         if let Err(error) = terminate(url, backend_pid) {
-            log::warn!("cannot end the session: {error}");
+            log::log!(level, "cannot end the session: {error}");
         }
     }
 }
