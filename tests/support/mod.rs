@@ -3,6 +3,7 @@
 
 mod client;
 mod postgres;
+mod postgres_server;
 mod server;
 
 pub use client::{Answer, Client};
