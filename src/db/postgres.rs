@@ -35,7 +35,7 @@ use diesel::prelude::*;
 use diesel::sql_types::{BigInt, Nullable};
 
 use self::session::{connect_to_serve, wait_for_locks};
-use self::statements::{InsertResources, LockResources, UpdateResources};
+use self::statements::{InsertResources, LockResources, Place, UpdateResources};
 use self::watchdog::Watchdog;
 use crate::clock::Timestamp;
 use crate::db::models::ResourceRow;
@@ -73,8 +73,8 @@ struct Locked {
     now: Timestamp,
     /// The first token of the block that may be granted from.
     block: i64,
-    /// By name: the row's number and the row.
-    rows: HashMap<String, (i64, ResourceRow)>,
+    /// By name: where the row is, and the row.
+    rows: HashMap<String, (Place, ResourceRow)>,
     /// Whether the transaction itself made some of them.
     inserted: bool,
 }
@@ -175,7 +175,7 @@ impl Store for PostgresStore {
     ) -> Result<(), StoreError> {
         self.with_connection(|store, conn| {
             let mut locked = lock(conn, names, store.wanted_block())?;
-            let (loaded, ids) = take_in_order(&mut locked.rows, names)?;
+            let (loaded, places) = take_in_order(&mut locked.rows, names)?;
             let highest = loaded.iter().map(|resource| resource.fencing_token.as_i64()).max();
             let first_token = store.first_token(conn, locked.block, highest.unwrap_or_default())?;
             let tokens = FencingCounter::continuing_after(FencingToken::new(first_token - 1));
@@ -187,11 +187,11 @@ impl Store for PostgresStore {
                     return Err(StoreError::Failed("a batch granted more than it has tokens".to_owned()));
                 }
             }
-            if !save(conn, &rows, &ids)? {
+            if !save(conn, &rows, &places)? {
                 return conn.batch_execute("ROLLBACK").map_err(failed);
             }
             if locked.inserted {
-                delete_never_granted(conn, &rows, &ids)?;
+                delete_never_granted(conn, &rows, &places)?;
             }
             conn.batch_execute("COMMIT")
                 .map_err(|e| StoreError::Unknown(in_one_line(&e.to_string())))
@@ -306,7 +306,7 @@ fn lock(conn: &mut PgConnection, names: &[ResourceName], block: i64) -> Result<L
 }
 
 fn lock_rows(conn: &mut PgConnection, names: &[&str], block: i64) -> Result<Locked, StoreError> {
-    type Answer = (i64, i64, Option<(i64, String, ResourceRow)>);
+    type Answer = (i64, i64, Option<(Place, String, ResourceRow)>);
     let answer: Vec<Answer> = LockResources { names, block }.load(conn).map_err(failed)?;
     let (now_us, block) = match answer.first() {
         Some((now_us, block, _)) => (*now_us, *block),
@@ -320,35 +320,35 @@ fn lock_rows(conn: &mut PgConnection, names: &[&str], block: i64) -> Result<Lock
     Ok(Locked {
         now: Timestamp::from_us(now_us),
         block,
-        rows: rows.map(|(id, name, row)| (name, (id, row))).collect(),
+        rows: rows.map(|(place, name, row)| (name, (place, row))).collect(),
         inserted: false,
     })
 }
 
-/// The resources of `names` in their order, and the numbers of their rows.
+/// The resources of `names` in their order, and where their rows are.
 fn take_in_order(
-    rows: &mut HashMap<String, (i64, ResourceRow)>,
+    rows: &mut HashMap<String, (Place, ResourceRow)>,
     names: &[ResourceName],
-) -> Result<(Vec<Resource>, Vec<i64>), StoreError> {
+) -> Result<(Vec<Resource>, Vec<Place>), StoreError> {
     let mut resources = Vec::with_capacity(names.len());
-    let mut ids = Vec::with_capacity(names.len());
+    let mut places = Vec::with_capacity(names.len());
     for name in names {
-        let (id, row) = rows
+        let (place, row) = rows
             .remove(name.as_str())
             .ok_or_else(|| StoreError::Failed(format!("table resources lost the row of {name:?}")))?;
         resources.push(row.into_resource(name.clone()).map_err(|column| {
             StoreError::Failed(format!("row {name:?} of table resources has an impossible {column}"))
         })?);
-        ids.push(id);
+        places.push(place);
     }
-    Ok((resources, ids))
+    Ok((resources, places))
 }
 
 /// Writes what changed. Says whether that was anything.
-fn save(conn: &mut PgConnection, rows: &Rows, ids: &[i64]) -> Result<bool, StoreError> {
+fn save(conn: &mut PgConnection, rows: &Rows, places: &[Place]) -> Result<bool, StoreError> {
     let mut update = UpdateResources::default();
     for (row, resource) in rows.changed() {
-        update.push(ids[row], resource);
+        update.push(&places[row], resource);
     }
     let changed = update.rows();
     if changed == 0 {
@@ -361,12 +361,15 @@ fn save(conn: &mut PgConnection, rows: &Rows, ids: &[i64]) -> Result<bool, Store
 }
 
 /// Takes back the rows that were made for names that nobody acquired.
-fn delete_never_granted(conn: &mut PgConnection, rows: &Rows, ids: &[i64]) -> Result<(), StoreError> {
+fn delete_never_granted(conn: &mut PgConnection, rows: &Rows, places: &[Place]) -> Result<(), StoreError> {
     let never_granted = |row: &usize| {
         let resource = rows.resource(*row);
         resource.lock.is_none() && resource.fencing_token == FencingToken::NONE
     };
-    let doomed: Vec<_> = (0..ids.len()).filter(never_granted).map(|row| ids[row]).collect();
+    let doomed: Vec<_> = (0..places.len())
+        .filter(never_granted)
+        .map(|row| places[row].0)
+        .collect();
     if doomed.is_empty() {
         return Ok(());
     }

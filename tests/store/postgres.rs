@@ -135,6 +135,28 @@ fn time_and_tokens_are_from_after_a_wait_for_a_row() {
 }
 
 #[test]
+fn a_row_that_was_rewritten_while_it_was_waited_for_is_written_where_it_is() {
+    let backend = Postgres::new();
+    let mut store = backend.open();
+    grant(&mut store, "r");
+    let mut other = backend.database.session();
+    other.sql("BEGIN");
+    other.sql("UPDATE resources SET expires_at_us = 1 WHERE name = 'r'");
+
+    let granted = thread::scope(|scope| {
+        let granting = scope.spawn(|| grant(&mut store, "r"));
+        let waiting = "SELECT count(*) FROM pg_stat_activity \
+                       WHERE datname = current_database() AND wait_event_type = 'Lock'";
+        eventually("the store waits", SOON, || backend.sql(waiting) == ["1"]);
+        other.sql("COMMIT");
+        granting.join().expect("it gets the row")
+    });
+
+    let written = backend.sql("SELECT fencing_token FROM resources WHERE name = 'r'");
+    assert_eq!(written, [granted.as_i64().to_string()]);
+}
+
+#[test]
 fn a_row_that_somebody_else_keeps_locked_is_given_up() {
     let backend = Postgres::new();
     let mut store = backend.open();
