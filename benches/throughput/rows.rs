@@ -46,7 +46,9 @@ fn run_on(database: &str, free_all: fn(&str), url_of: impl Fn(usize) -> String) 
         url: url_of(rows),
     });
     print_head(
-        &format!("Acquire/release pairs from {CONNECTIONS} connections on {database}, by the table"),
+        &format!(
+            "Acquire/release pairs from {CONNECTIONS} connections on {database}, processor time of the server alone"
+        ),
         "names of rows",
     );
     let figures = alternate(&tables, |table| measure(table, free_all));
