@@ -15,6 +15,8 @@ pub struct Load {
     pub address: SocketAddr,
     pub connections: usize,
     pub names: usize,
+    /// The distance of a name from the next, in a table that may have more.
+    pub every: usize,
     /// Whether any answer but 200 and 204 ends the run.
     pub strict: bool,
 }
@@ -134,7 +136,7 @@ impl Load {
     pub fn run(&self, length: Duration, processor_seconds: impl Fn() -> f64) -> Measured {
         let names_each = self.names / self.connections;
         let pair = |number: usize| {
-            let name = format!("bench-{number:06}");
+            let name = format!("bench-{:06}", number * self.every);
             let key = format!("{{\"locked_by\":\"key-{number:06}\"}}");
             [request("PUT", &name, &key), request("DELETE", &name, &key)]
         };

@@ -1,26 +1,45 @@
-//! What the server reaches beside the two things that bound it: actix
-//! answering constants, and one transaction a request.
+//! What the server reaches beside the things that bound it: actix answering
+//! constants, one transaction a request, and pgbench.
 //!
 //! `cargo bench` runs everything and prints tables in Markdown; words after
-//! `--` choose parts: `pairs` (with numbers of connections, if not all),
-//! `handover`, `memory`, `store`. Each server is a process of
-//! its own, on loopback and on a fresh directory below the working directory
-//! (so that the disk is the one you mean); the load generator is one thread
-//! that drives all connections. Figures of one run compare; figures of two
-//! runs on a shared machine do not.
+//! `--` choose parts, and numbers how many:
+//!
+//! | part | what it measures |
+//! | --- | --- |
+//! | `pairs` | acquire and release on SQLite, by connections |
+//! | `postgres` | the same on PostgreSQL, beside pgbench |
+//! | `rows` | what a million rows in the table cost, on both |
+//! | `handover` | from one waiter to the next |
+//! | `replicas` | the same from one replica to another, by waiters |
+//! | `memory` | the server's, idle and with many locks held |
+//! | `store` | the SQLite store without HTTP |
+//!
+//! Each server is a process of its own, on loopback and on a fresh directory
+//! below the working directory (so that the disk is the one you mean), and so
+//! is PostgreSQL, started from the programs that are installed and set as it
+//! comes; the load generator is one thread that drives all connections. Figures
+//! of one run compare; figures of two runs on a shared machine do not. `BESIDE`
+//! names another build of `cls` to run in the same rounds.
 
+mod beside_pgbench;
 mod handover;
 mod load;
+mod pairs;
+mod postgres;
+#[path = "../../tests/support/postgres_server.rs"]
+mod postgres_server;
 mod rivals;
+mod rounds;
+mod rows;
 mod servers;
 mod store;
 
 use std::fs::OpenOptions;
 use std::os::unix::fs::FileExt;
 use std::path::Path;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
-use load::{Load, Measured};
+use postgres::Cluster;
 use servers::{Kind, ServerProcess};
 use tikv_jemallocator::Jemalloc;
 
@@ -28,8 +47,7 @@ use tikv_jemallocator::Jemalloc;
 #[global_allocator]
 static ALLOCATOR: Jemalloc = Jemalloc;
 
-const ROUNDS: usize = 3;
-const ROUND_LENGTH: Duration = Duration::from_secs(4);
+/// Numbers of connections, if none are chosen.
 const CONNECTIONS: [usize; 3] = [1, 32, 256];
 const NAMES: usize = 10_000;
 
@@ -46,11 +64,24 @@ fn main() {
     let wanted = |part: &str| arguments.is_empty() || arguments.iter().any(|argument| argument == part);
     describe_machine();
     let chosen: Vec<usize> = arguments.iter().filter_map(|argument| argument.parse().ok()).collect();
+    let connections = if chosen.is_empty() { &CONNECTIONS } else { &chosen[..] };
+    let parts = ["postgres", "rows", "replicas"];
+    let cluster = parts.into_iter().any(wanted).then(Cluster::start);
+    let cluster = || cluster.as_ref().expect("it was started for these parts");
     if wanted("pairs") {
-        pairs(if chosen.is_empty() { &CONNECTIONS } else { &chosen });
+        pairs::run(connections);
+    }
+    if wanted("postgres") {
+        beside_pgbench::run(cluster(), connections);
+    }
+    if wanted("rows") {
+        rows::run(cluster());
     }
     if wanted("handover") {
         handover::run();
+    }
+    if wanted("replicas") {
+        handover::run_on_replicas(cluster(), chosen.first().copied());
     }
     if wanted("memory") {
         memory();
@@ -68,72 +99,6 @@ fn describe_machine() {
     let model = model.map_or("an unknown processor", |(_, model)| model);
     let cores = std::thread::available_parallelism().map_or(0, usize::from);
     println!("{cores} cores of {model}; load generator and server share them.\n");
-}
-
-/// Acquire/release pairs: rates, latencies, and the ratios that matter.
-fn pairs(connection_counts: &[usize]) {
-    println!(
-        "Acquire/release pairs over {NAMES} names, median of {ROUNDS} rounds of {} s:\n",
-        ROUND_LENGTH.as_secs()
-    );
-    println!("| server | connections | operations/s | p50 ms | p99 ms | processor µs/operation |");
-    println!("| --- | ---: | ---: | ---: | ---: | ---: |");
-    let mut results = Vec::new();
-    let fsync_ms = fsync_ms();
-    for &connections in connection_counts {
-        let mut rounds: Vec<(Kind, Vec<Measured>)> =
-            Kind::chosen().into_iter().map(|kind| (kind, Vec::new())).collect();
-        for _ in 0..ROUNDS {
-            for (kind, measured) in &mut rounds {
-                let server = ServerProcess::start(*kind);
-                let load = Load {
-                    address: server.address(),
-                    connections,
-                    names: NAMES,
-                    strict: *kind != Kind::PerRequest,
-                };
-                measured.push(load.run(ROUND_LENGTH, || server.processor_seconds()));
-            }
-        }
-        for (kind, mut measured) in rounds {
-            measured.sort_by(|a, b| a.rate().total_cmp(&b.rate()));
-            let median = measured.swap_remove(measured.len() / 2);
-            println!(
-                "| {} | {connections} | {:.0} | {:.2} | {:.2} | {:.1} |",
-                kind.title(),
-                median.rate(),
-                median.quantile_ms(0.5),
-                median.quantile_ms(0.99),
-                median.processor_us()
-            );
-            if median.errors > 0 {
-                println!(
-                    "|   of these failed | {connections} | {:.0} | | | |",
-                    median.errors_per_second()
-                );
-            }
-            results.push((kind, connections, median));
-        }
-    }
-    println!();
-    for &connections in connection_counts {
-        let of = |kind: Kind| {
-            let found = results.iter().find(|(k, c, _)| *k == kind && *c == connections);
-            &found.expect("it was measured").2
-        };
-        let (ours, ceiling, rival) = (of(Kind::Cls), of(Kind::Constants), of(Kind::PerRequest));
-        println!(
-            "- at {connections}: (a)/(b) {:.2}, (a)/(c) {:.1}, p99/p50 {:.1}, p50 {:.2} times one fsync of {fsync_ms:.2} ms",
-            ours.rate() / ceiling.rate(),
-            ours.rate() / rival.rate(),
-            ours.quantile_ms(0.99) / ours.quantile_ms(0.5),
-            ours.quantile_ms(0.5) / fsync_ms,
-        );
-        if let Some((.., other)) = results.iter().find(|(k, c, _)| *k == Kind::Beside && *c == connections) {
-            println!("- at {connections}: (a)/(d) {:.2}", ours.rate() / other.rate());
-        }
-    }
-    println!();
 }
 
 /// The median of writing and syncing 4 KiB within a file, on the disk the

@@ -1,11 +1,13 @@
 //! The servers that are measured, each a process of its own.
 
-use std::ffi::OsString;
+use std::fs::File;
 use std::io::{BufRead, BufReader};
 use std::net::SocketAddr;
 use std::process::{Child, ChildStdout, Command, Stdio};
 
 use tempfile::TempDir;
+
+use crate::postgres_server::must_run;
 
 /// Which server.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -21,13 +23,9 @@ pub enum Kind {
 }
 
 impl Kind {
-    /// Those that are measured in this run.
-    pub fn chosen() -> Vec<Self> {
-        let mut chosen = vec![Self::Cls, Self::Constants, Self::PerRequest];
-        if other_build().is_some() {
-            chosen.push(Self::Beside);
-        }
-        chosen
+    /// The other build, if this run compares with one.
+    pub fn beside() -> Option<Self> {
+        std::env::var_os("BESIDE").map(|_| Self::Beside)
     }
 
     pub fn title(self) -> &'static str {
@@ -38,11 +36,29 @@ impl Kind {
             Self::PerRequest => "(c) a transaction a request, r2d2",
         }
     }
+
+    /// How its program is called.
+    fn program(self) -> Command {
+        match self {
+            Self::Cls => Command::new(env!("CARGO_BIN_EXE_cls")),
+            Self::Beside => Command::new(std::env::var_os("BESIDE").expect("it was chosen")),
+            Self::Constants | Self::PerRequest => {
+                let mut command = Command::new(std::env::current_exe().expect("a path to ourselves"));
+                let kind = if self == Self::Constants {
+                    "constants"
+                } else {
+                    "per-request"
+                };
+                command.args(["serve", kind]);
+                command
+            }
+        }
+    }
 }
 
-/// Another build of `cls` that is to run in the same rounds.
-fn other_build() -> Option<OsString> {
-    std::env::var_os("BESIDE")
+/// Makes the tables of a database.
+pub fn migrate(kind: Kind, url: &str) {
+    must_run(kind.program().arg("migrate").env("DATABASE_URL", url));
 }
 
 /// A directory on the disk of the working directory.
@@ -62,66 +78,62 @@ pub struct ServerProcess {
 }
 
 impl ServerProcess {
+    /// A server on a fresh SQLite database, if it has one.
     pub fn start(kind: Kind) -> Self {
+        Self::start_on(kind, "sqlite://db.sqlite3")
+    }
+
+    /// A `cls` on this database.
+    pub fn start_on(kind: Kind, database_url: &str) -> Self {
+        Self::try_start_on(kind, database_url).unwrap_or_else(|said| panic!("{kind:?} did not start: {said}"))
+    }
+
+    /// The same; `Err` is what it said before it ended.
+    pub fn try_start_on(kind: Kind, database_url: &str) -> Result<Self, String> {
         let directory = fresh_directory();
-        let mut command = match kind {
-            Kind::Cls | Kind::Beside => {
-                let other = (kind == Kind::Beside).then(|| other_build().expect("it was chosen"));
-                let mut command = Command::new(other.unwrap_or_else(|| env!("CARGO_BIN_EXE_cls").into()));
-                command
-                    .args(["runserver", "127.0.0.1:0"])
-                    .current_dir(directory.path())
-                    .env("RUST_LOG", "error");
-                command
-            }
-            Kind::Constants | Kind::PerRequest => {
-                let mut command = Command::new(std::env::current_exe().expect("a path to ourselves"));
-                command.args([
-                    "serve",
-                    if kind == Kind::Constants {
-                        "constants"
-                    } else {
-                        "per-request"
-                    },
-                ]);
-                command.arg(directory.path());
-                command
-            }
+        let mut command = kind.program();
+        match kind {
+            Kind::Cls | Kind::Beside => command
+                .args(["runserver", "127.0.0.1:0"])
+                .current_dir(directory.path())
+                .env("DATABASE_URL", database_url)
+                .env("RUST_LOG", "error"),
+            Kind::Constants | Kind::PerRequest => command.arg(directory.path()),
         };
-        let mut child = command.stdout(Stdio::piped()).spawn().expect("the server can be run");
+        let log = directory.path().join("stderr.log");
+        let stderr = File::create(&log).expect("a file can be made here");
+        let mut child = command
+            .stdout(Stdio::piped())
+            .stderr(stderr)
+            .spawn()
+            .expect("the server can be run");
         let mut stdout = BufReader::new(child.stdout.take().expect("stdout is piped"));
         let mut line = String::new();
         let address = loop {
             line.clear();
-            assert!(stdout.read_line(&mut line).expect("text") > 0, "{kind:?} did not start");
+            if stdout.read_line(&mut line).expect("text") == 0 {
+                child.wait().expect("a child of ours");
+                return Err(std::fs::read_to_string(&log).unwrap_or_default());
+            }
             if let Some(address) = line.trim().strip_prefix("Starting server at http://") {
                 break address.trim_end_matches('/').parse().expect("an address");
             }
         };
-        Self {
+        Ok(Self {
             child,
             address,
             _stdout: stdout,
             _directory: directory,
-        }
+        })
     }
 
     pub fn address(&self) -> SocketAddr {
         self.address
     }
 
-    /// Processor time used so far, in seconds, all threads and the kernel's
-    /// work for them together.
+    /// Processor time used so far, in seconds.
     pub fn processor_seconds(&self) -> f64 {
-        const TICKS_PER_SECOND: f64 = 100.0;
-        let stat = std::fs::read_to_string(format!("/proc/{}/stat", self.child.id())).expect("it runs");
-        let after_name = stat.rsplit_once(") ").expect("the name is in brackets").1;
-        let ticks = after_name
-            .split(' ')
-            .skip(11)
-            .take(2)
-            .map(|ticks| ticks.parse::<f64>().expect("a number"));
-        ticks.sum::<f64>() / TICKS_PER_SECOND
+        processor_seconds_of(self.child.id())
     }
 
     pub fn resident_kib(&self) -> u64 {
@@ -140,4 +152,19 @@ impl Drop for ServerProcess {
         let _ = self.child.kill();
         let _ = self.child.wait();
     }
+}
+
+/// Processor time that a process used so far, in seconds: of all its threads,
+/// of the kernel for them, and of its children that have ended.
+pub fn processor_seconds_of(pid: u32) -> f64 {
+    const TICKS_PER_SECOND: f64 = 100.0;
+    // A child may have ended meanwhile.
+    let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
+    let after_name = stat.rsplit_once(") ").map_or("", |(_, rest)| rest);
+    let ticks = after_name
+        .split(' ')
+        .skip(11)
+        .take(4)
+        .map(|ticks| ticks.parse::<f64>().expect("a number"));
+    ticks.sum::<f64>() / TICKS_PER_SECOND
 }

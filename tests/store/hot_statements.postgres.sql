@@ -1,14 +1,14 @@
 BEGIN;
 
 WITH locked AS MATERIALIZED (
-    SELECT id, name, has_waiters, locked_by, ttl, acquired_at_us, expires_at_us, released_at_us, fencing_token
+    SELECT ctid, id, name, has_waiters, locked_by, ttl, acquired_at_us, expires_at_us, released_at_us, fencing_token
       FROM resources
      WHERE name = ANY ($1)
      ORDER BY name
        FOR UPDATE
 )
 SELECT now_us, block,
-       id, name, has_waiters, locked_by, ttl, acquired_at_us, expires_at_us, released_at_us, fencing_token
+       id, ctid::text, name, has_waiters, locked_by, ttl, acquired_at_us, expires_at_us, released_at_us, fencing_token
   FROM (SELECT clock_us() AS now_us,
                CASE WHEN pg_sequence_last_value('fencing_tokens') = $2
                THEN $3
@@ -56,9 +56,10 @@ UPDATE resources
        expires_at_us = changed.expires_at_us,
        released_at_us = changed.released_at_us,
        fencing_token = changed.fencing_token
-  FROM unnest($1, $2, $3, $4, $5, $6, $7)
-    AS changed (id, locked_by, ttl, acquired_at_us, expires_at_us, released_at_us, fencing_token)
- WHERE resources.id = changed.id;
+  FROM unnest($1, $2::tid[], $3, $4, $5, $6, $7, $8)
+    AS changed (id, position, locked_by, ttl, acquired_at_us, expires_at_us, released_at_us, fencing_token)
+ WHERE resources.ctid = changed.position
+   AND resources.id = changed.id;
 
 UPDATE resources
    SET has_waiters = EXISTS (SELECT FROM waiters WHERE waiters.name = resources.name)

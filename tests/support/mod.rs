@@ -4,6 +4,7 @@
 mod client;
 mod machine;
 mod postgres;
+mod postgres_server;
 mod proxy;
 mod server;
 mod spread;

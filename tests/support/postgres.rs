@@ -4,46 +4,25 @@ mod changes;
 
 use std::fs::OpenOptions;
 use std::io::{BufRead, BufReader, Write};
-use std::net::TcpListener;
-use std::path::{Path, PathBuf};
 use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
 use std::sync::OnceLock;
 use std::sync::atomic::{AtomicU32, Ordering};
-use std::time::Duration;
 
 use tempfile::TempDir;
 
+use crate::support::postgres_server::{PostgresFiles, PostgresProcess, START_WAIT_MAX, must_run, psql, try_psql};
 use crate::support::{Cls, eventually};
-
-/// How long PostgreSQL may take to accept connections, on a busy machine.
-const START_WAIT_MAX: Duration = Duration::from_secs(30);
-
-/// Who `initdb` makes superuser, and its password.
-const CREDENTIALS: (&str, &str) = ("cls", "pass%40word");
 
 /// What all databases are copies of.
 const TEMPLATE: &str = "cls_template";
 
-/// A PostgreSQL server: fsync on, on a socket of its own and a port of its own.
-///
-/// It ends with this value or, however that ends, with the test process: a
-/// shell waits for the end of its input, kills the server by its number and
-/// removes the files.
+/// A PostgreSQL server of the tests.
 pub struct Cluster {
     url: String,
-    data: PathBuf,
-    port: u16,
-    binaries: PathBuf,
-    /// What else it is started with.
-    settings: Vec<String>,
-    running: Option<Running>,
+    /// What it runs on, if it is ours.
+    files: Option<PostgresFiles>,
+    process: Option<PostgresProcess>,
     directory: Option<TempDir>,
-}
-
-struct Running {
-    shell: Child,
-    _input: ChildStdin,
-    pid: u32,
 }
 
 impl Cluster {
@@ -82,106 +61,54 @@ impl Cluster {
     fn at(url: &str) -> Self {
         Self {
             url: url.trim_end_matches('/').to_owned(),
-            data: PathBuf::new(),
-            port: 0,
-            binaries: PathBuf::new(),
-            settings: Vec::new(),
-            running: None,
+            files: None,
+            process: None,
             directory: None,
         }
     }
 
     fn start(settings: &[&str]) -> Self {
-        let binaries = find_binaries();
         let directory = TempDir::new().expect("a temporary directory");
-        let data = directory.path().join("data");
-        let password_file = directory.path().join("password");
-        std::fs::write(&password_file, CREDENTIALS.1.replace("%40", "@")).expect("writable");
-        if is_root() {
-            must_run(Command::new("chown").args(["-R", "postgres"]).arg(directory.path()));
-        }
-        must_run(
-            unprivileged(&binaries.join("initdb"))
-                .args([
-                    "--username",
-                    CREDENTIALS.0,
-                    "--auth-host=scram-sha-256",
-                    "--auth-local=trust",
-                ])
-                .args(["--encoding=UTF8", "--locale=C", "--no-sync"])
-                .arg(format!("--pwfile={}", password_file.display()))
-                .arg("-D")
-                .arg(&data),
-        );
+        let files = PostgresFiles::make(directory.path(), settings);
         // For those who come by a cable of a `Machine`.
         let allowed = "host all all 10.213.0.0/16 scram-sha-256";
-        let access = OpenOptions::new().append(true).open(data.join("pg_hba.conf"));
+        let access = OpenOptions::new().append(true).open(files.data.join("pg_hba.conf"));
         writeln!(access.expect("initdb made it"), "{allowed}").expect("writable");
-        let free = TcpListener::bind("127.0.0.1:0").expect("a free port");
-        let port = free.local_addr().expect("it is bound").port();
-        drop(free);
-        let (user, password) = CREDENTIALS;
-        let mut cluster = Self {
-            url: format!("postgres://{user}:{password}@127.0.0.1:{port}"),
-            data,
-            port,
-            binaries,
-            settings: settings.iter().map(ToString::to_string).collect(),
-            running: None,
+        Self::run_on(files, directory)
+    }
+
+    fn run_on(files: PostgresFiles, directory: TempDir) -> Self {
+        Self {
+            url: files.url(),
+            process: Some(files.run()),
+            files: Some(files),
             directory: Some(directory),
-        };
-        cluster.run();
-        cluster
+        }
+    }
+
+    fn files(&self) -> &PostgresFiles {
+        self.files.as_ref().expect("it is ours")
     }
 
     /// Runs the server on its files and returns when it accepts connections.
     pub fn run(&mut self) {
-        let script = "\"$@\" >&2 & server=$!; echo $server; \
-                      cat >/dev/null; kill -QUIT $server 2>/dev/null; wait $server; rm -rf \"$REMOVED\"";
-        let mut shell = Command::new("sh")
-            .args(["-c", script, "sh"])
-            .args(unprivileged_words(&self.binaries.join("postgres")))
-            .arg("-D")
-            .arg(&self.data)
-            .args(["-c", "listen_addresses=127.0.0.1", "-c", "max_connections=300"])
-            .args(["-c", &format!("port={}", self.port)])
-            .args(["-c", &format!("unix_socket_directories={}", self.data.display())])
-            .args(self.settings.iter().flat_map(|setting| ["-c", setting]))
-            .env("REMOVED", self.data.parent().expect("it is in a directory"))
-            .stdin(Stdio::piped())
-            .stdout(Stdio::piped())
-            .stderr(Stdio::null())
-            .spawn()
-            .expect("sh can be run");
-        let mut line = String::new();
-        BufReader::new(shell.stdout.take().expect("stdout is piped"))
-            .read_line(&mut line)
-            .expect("the shell says a number");
-        self.running = Some(Running {
-            _input: shell.stdin.take().expect("stdin is piped"),
-            shell,
-            pid: line.trim().parse().expect("a number"),
-        });
-        eventually("PostgreSQL accepts connections", START_WAIT_MAX, || {
-            try_psql(&self.url_of("postgres"), "SELECT 1").is_ok()
-        });
+        self.process = Some(self.files().run());
     }
 
     /// The same as a standby of a primary that is gone.
     pub fn run_as_standby(&mut self) {
-        std::fs::write(self.data.join("standby.signal"), "").expect("writable");
+        std::fs::write(self.files().data.join("standby.signal"), "").expect("writable");
         self.run();
     }
 
     /// Ends the server as a crash would, and keeps its files.
     pub fn crash(&mut self) {
-        let mut running = self.running.take().expect("it runs");
-        must_run(Command::new("kill").args(["-QUIT", &running.pid.to_string()]));
+        let mut process = self.process.take().expect("it runs");
+        must_run(Command::new("kill").args(["-QUIT", &process.pid.to_string()]));
         // The shell waits for its input, which this process keeps open: so the files stay.
-        eventually("PostgreSQL ends", START_WAIT_MAX, || !is_running(running.pid));
+        eventually("PostgreSQL ends", START_WAIT_MAX, || !is_running(process.pid));
         // Ended before its input is, it removes nothing.
-        running.shell.kill().expect("a child of ours");
-        running.shell.wait().expect("a child of ours");
+        process.shell.kill().expect("a child of ours");
     }
 
     /// The URL of a database on it.
@@ -232,10 +159,7 @@ impl Cluster {
 
 impl Drop for Cluster {
     fn drop(&mut self) {
-        if let Some(Running { mut shell, _input, .. }) = self.running.take() {
-            drop(_input);
-            shell.wait().expect("a child of ours");
-        }
+        drop(self.process.take());
         // The shell has removed it, unless the server was not running.
         drop(self.directory.take());
     }
@@ -324,80 +248,6 @@ impl Drop for PsqlSession {
         let _ = self.shell.kill();
         self.shell.wait().expect("a child of ours");
     }
-}
-
-fn psql(url: &str, statement: &str) -> Vec<String> {
-    try_psql(url, statement).unwrap_or_else(|error| panic!("{statement}: {error}"))
-}
-
-fn try_psql(url: &str, statement: &str) -> Result<Vec<String>, String> {
-    let output = Command::new("psql")
-        .args([
-            "-X",
-            "-q",
-            "-A",
-            "-t",
-            "-v",
-            "ON_ERROR_STOP=1",
-            "-d",
-            url,
-            "-c",
-            statement,
-        ])
-        // A test that has made the server wait for a standby does not wait with it.
-        .env("PGOPTIONS", "-c synchronous_commit=local")
-        .output()
-        .unwrap_or_else(|e| panic!("psql: {e}; {INSTALL}"));
-    if !output.status.success() {
-        return Err(String::from_utf8_lossy(&output.stderr).into_owned());
-    }
-    let rows = String::from_utf8(output.stdout).expect("rows are text");
-    Ok(rows.lines().map(str::to_owned).collect())
-}
-
-const INSTALL: &str = "these tests need PostgreSQL 14 or later: `apt-get install postgresql`";
-
-/// The directory of the server's programs: Debian keeps them out of PATH.
-fn find_binaries() -> PathBuf {
-    let path = std::env::var_os("PATH").unwrap_or_default();
-    let mut candidates: Vec<_> = std::env::split_paths(&path).collect();
-    let versions = std::fs::read_dir("/usr/lib/postgresql").into_iter().flatten().flatten();
-    candidates.extend(versions.map(|version| version.path().join("bin")));
-    candidates
-        .into_iter()
-        .find(|directory| {
-            ["initdb", "postgres", "pg_basebackup"]
-                .iter()
-                .all(|program| directory.join(program).is_file())
-        })
-        .unwrap_or_else(|| panic!("initdb, postgres and pg_basebackup are not installed; {INSTALL}"))
-}
-
-fn is_root() -> bool {
-    rustix::process::geteuid().is_root()
-}
-
-/// PostgreSQL refuses to run as root.
-fn unprivileged_words(program: &Path) -> Vec<String> {
-    let mut words: Vec<String> = Vec::new();
-    if is_root() {
-        words.extend(["setpriv", "--reuid=postgres", "--regid=postgres", "--clear-groups"].map(str::to_owned));
-    }
-    words.push(program.display().to_string());
-    words
-}
-
-fn unprivileged(program: &Path) -> Command {
-    let words = unprivileged_words(program);
-    let mut command = Command::new(&words[0]);
-    command.args(&words[1..]).current_dir("/");
-    command
-}
-
-fn must_run(command: &mut Command) {
-    let output = command.output().unwrap_or_else(|e| panic!("{command:?}: {e}"));
-    let stderr = String::from_utf8_lossy(&output.stderr);
-    assert!(output.status.success(), "{command:?}: {stderr}");
 }
 
 fn is_running(pid: u32) -> bool {

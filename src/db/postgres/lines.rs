@@ -242,7 +242,7 @@ fn mark_lines(
     let begun = joined.filter(|row| !marks[*row].has_waiters);
     let unclaimed = rows.unclaimed().iter().copied();
     let ended = unclaimed.filter(|row| marks[*row].has_waiters && !elsewhere.is_anybody_for(*row));
-    let mut ids: Vec<_> = begun.chain(ended).map(|row| marks[row].id).collect();
+    let mut ids: Vec<_> = begun.chain(ended).map(|row| marks[row].id()).collect();
     if ids.is_empty() {
         return Ok(false);
     }

@@ -12,7 +12,7 @@ use crate::clock::Timestamp;
 use crate::db::StoreError;
 use crate::db::models::ResourceRow;
 use crate::db::postgres::failed;
-use crate::db::postgres::statements::{InsertResources, LockResources, UpdateResources};
+use crate::db::postgres::statements::{InsertResources, LockResources, RowAddress, UpdateResources};
 use crate::db::schema::resources;
 use crate::limits::INSERT_ATTEMPTS_MAX;
 use crate::lock::{FencingToken, Resource, ResourceName, Rows};
@@ -31,10 +31,15 @@ pub(super) struct LockedRows {
 }
 
 /// What a row says beside the resource.
-#[derive(Clone, Copy)]
 pub(super) struct RowMarks {
-    pub(super) id: i64,
+    address: RowAddress,
     pub(super) has_waiters: bool,
+}
+
+impl RowMarks {
+    pub(super) fn id(&self) -> i64 {
+        self.address.0
+    }
 }
 
 /// Rows by name, as they are read.
@@ -77,7 +82,7 @@ pub(super) fn lock(conn: &mut PgConnection, names: &[ResourceName], block: i64) 
 }
 
 fn lock_rows(conn: &mut PgConnection, names: &[&str], block: i64) -> Result<Read, StoreError> {
-    type Answer = (i64, i64, Option<(i64, String, bool, ResourceRow)>);
+    type Answer = (i64, i64, Option<(RowAddress, String, bool, ResourceRow)>);
     let answer: Vec<Answer> = LockResources { names, block }.load(conn).map_err(failed)?;
     let (now_us, block) = match answer.first() {
         Some((now_us, block, _)) => (*now_us, *block),
@@ -88,7 +93,7 @@ fn lock_rows(conn: &mut PgConnection, names: &[&str], block: i64) -> Result<Read
         }
     };
     let rows = answer.into_iter().filter_map(|(_, _, row)| row);
-    let rows = rows.map(|(id, name, has_waiters, row)| (name, (RowMarks { id, has_waiters }, row)));
+    let rows = rows.map(|(address, name, has_waiters, row)| (name, (RowMarks { address, has_waiters }, row)));
     Ok(Read {
         now: Timestamp::from_us(now_us),
         block,
@@ -122,7 +127,7 @@ fn in_order(mut read: Read, names: &[ResourceName], inserted: bool) -> Result<Lo
 pub(super) fn save(conn: &mut PgConnection, rows: &Rows, marks: &[RowMarks]) -> Result<bool, StoreError> {
     let mut update = UpdateResources::default();
     for (row, resource) in rows.changed() {
-        update.push(marks[row].id, resource);
+        update.push(&marks[row].address, resource);
     }
     let changed = update.rows();
     if changed == 0 {
@@ -143,7 +148,7 @@ pub(super) fn delete_never_granted(conn: &mut PgConnection, rows: &Rows, marks: 
     };
     let doomed: Vec<_> = (0..marks.len())
         .filter(never_granted)
-        .map(|row| marks[row].id)
+        .map(|row| marks[row].id())
         .collect();
     if doomed.is_empty() {
         return Ok(());

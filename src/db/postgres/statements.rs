@@ -12,6 +12,11 @@ use diesel::sql_types::{Array, BigInt, Bool, Nullable, Text};
 use crate::clock::Timestamp;
 use crate::lock::Resource;
 
+/// Where a locked row is: its number, and its position in the file (ctid). That
+/// stays where it is for as long as the row is locked, and takes no second
+/// search through an index.
+pub(super) type RowAddress = (i64, String);
+
 /// Locks the rows of some names, in the order of names, and then asks for the
 /// time and for fencing tokens: the block that the session has, if nobody has
 /// taken a later one, or the next.
@@ -26,13 +31,13 @@ pub(super) struct LockResources<'a> {
     pub(super) block: i64,
 }
 
-/// now_us, block, and the row, if there is any at all: id, name, has_waiters,
-/// and what `ResourceRow` takes.
+/// now_us, block, and the row, if there is any at all: where it is, name,
+/// has_waiters, and what `ResourceRow` takes.
 pub(super) type LockedRow = (
     BigInt,
     BigInt,
     Nullable<(
-        BigInt,
+        (BigInt, Text),
         Text,
         Bool,
         (
@@ -59,7 +64,7 @@ impl QueryFragment<Pg> for LockResources<'_> {
     fn walk_ast<'b>(&'b self, mut out: AstPass<'_, 'b, Pg>) -> QueryResult<()> {
         out.push_sql(
             "WITH locked AS MATERIALIZED (\n    \
-             SELECT id, name, has_waiters, locked_by, ttl, acquired_at_us, expires_at_us, released_at_us, fencing_token\n      \
+             SELECT ctid, id, name, has_waiters, locked_by, ttl, acquired_at_us, expires_at_us, released_at_us, fencing_token\n      \
              FROM resources\n     \
              WHERE name = ANY (",
         );
@@ -70,7 +75,7 @@ impl QueryFragment<Pg> for LockResources<'_> {
              FOR UPDATE\n\
              )\n\
              SELECT now_us, block,\n       \
-             id, name, has_waiters, locked_by, ttl, acquired_at_us, expires_at_us, released_at_us, fencing_token\n  \
+             id, ctid::text, name, has_waiters, locked_by, ttl, acquired_at_us, expires_at_us, released_at_us, fencing_token\n  \
              FROM (SELECT clock_us() AS now_us,\n               \
              CASE WHEN pg_sequence_last_value('fencing_tokens') = ",
         );
@@ -127,6 +132,7 @@ impl RunQueryDsl<PgConnection> for InsertResources<'_> {}
 #[derive(Default)]
 pub(super) struct UpdateResources<'a> {
     ids: Vec<i64>,
+    ctids: Vec<&'a str>,
     locked_by: Vec<Option<&'a str>>,
     /// ttl, acquired_at_us, expires_at_us, released_at_us.
     numbers: [Vec<Option<i64>>; 4],
@@ -134,9 +140,10 @@ pub(super) struct UpdateResources<'a> {
 }
 
 impl<'a> UpdateResources<'a> {
-    pub(super) fn push(&mut self, id: i64, resource: &'a Resource) {
+    pub(super) fn push(&mut self, (id, ctid): &'a RowAddress, resource: &'a Resource) {
         let lock = resource.lock.as_ref();
-        self.ids.push(id);
+        self.ids.push(*id);
+        self.ctids.push(ctid);
         self.locked_by.push(lock.map(|lock| lock.locked_by.reveal()));
         let numbers = [
             lock.and_then(|lock| lock.ttl).map(|ttl| ttl.as_seconds().into()),
@@ -174,6 +181,8 @@ impl QueryFragment<Pg> for UpdateResources<'_> {
         );
         out.push_bind_param::<Array<BigInt>, _>(&self.ids)?;
         out.push_sql(", ");
+        out.push_bind_param::<Array<Text>, _>(&self.ctids)?;
+        out.push_sql("::tid[], ");
         out.push_bind_param::<Array<Nullable<Text>>, _>(&self.locked_by)?;
         for column in &self.numbers {
             out.push_sql(", ");
@@ -183,8 +192,9 @@ impl QueryFragment<Pg> for UpdateResources<'_> {
         out.push_bind_param::<Array<BigInt>, _>(&self.fencing_tokens)?;
         out.push_sql(
             ")\n    \
-             AS changed (id, locked_by, ttl, acquired_at_us, expires_at_us, released_at_us, fencing_token)\n \
-             WHERE resources.id = changed.id",
+             AS changed (id, position, locked_by, ttl, acquired_at_us, expires_at_us, released_at_us, fencing_token)\n \
+             WHERE resources.ctid = changed.position\n   \
+             AND resources.id = changed.id",
         );
         Ok(())
     }

@@ -3,14 +3,16 @@
 //!
 //! Separate from the server itself, which most tests only use.
 
-use std::net::TcpListener;
 use std::path::Path;
 use std::process::Command;
 
 use tempfile::TempDir;
 
-use super::{CREDENTIALS, Cluster, START_WAIT_MAX, is_root, is_running, must_run, psql, try_psql, unprivileged};
+use super::{Cluster, is_running};
 use crate::support::eventually;
+use crate::support::postgres_server::{
+    CREDENTIALS, PostgresFiles, START_WAIT_MAX, is_root, must_run, psql, try_psql, unprivileged,
+};
 
 impl Cluster {
     /// Sets what it reads again without a restart.
@@ -24,7 +26,7 @@ impl Cluster {
 
     /// Writes a file into its directory that only it may read.
     pub fn write_secret(&self, name: &str, content: &[u8]) {
-        let path = self.data.join(name);
+        let path = self.files().data.join(name);
         std::fs::write(&path, content).expect("writable");
         must_run(Command::new("chmod").arg("600").arg(&path));
         if is_root() {
@@ -35,7 +37,7 @@ impl Cluster {
     /// Moves its log to a directory that is there, with a restart.
     pub fn move_log_to(&mut self, directory: &Path) {
         self.crash();
-        let log = self.data.join("pg_wal");
+        let log = self.files().data.join("pg_wal");
         let moved = directory.join("pg_wal");
         must_run(Command::new("cp").args(["-a"]).arg(&log).arg(&moved));
         must_run(Command::new("rm").arg("-r").arg(&log));
@@ -47,17 +49,17 @@ impl Cluster {
     /// up, run anew.
     pub fn recover(&mut self) {
         let url = self.url_of("postgres");
-        let pid = self.running.as_ref().expect("it ran").pid;
+        let pid = self.process.as_ref().expect("it ran").pid;
         let mut works = false;
         eventually("it recovers or ends", START_WAIT_MAX, || {
             works = try_psql(&url, "SELECT 1").is_ok();
             works || !is_running(pid)
         });
         if !works {
-            let mut ended = self.running.take().expect("it ran");
+            let mut ended = self.process.take().expect("it ran");
             // Ended before its input is, it removes nothing.
             ended.shell.kill().expect("a child of ours");
-            ended.shell.wait().expect("a child of ours");
+            drop(ended);
             self.run();
         }
     }
@@ -66,30 +68,8 @@ impl Cluster {
     /// that is in `synchronous_standby_names`.
     pub fn standby(&self, name: &str) -> Self {
         let directory = TempDir::new().expect("a temporary directory");
-        let data = directory.path().join("data");
-        if is_root() {
-            must_run(Command::new("chown").arg("postgres").arg(directory.path()));
-        }
-        let primary = format!("{}?application_name={name}", self.url_of("postgres"));
-        must_run(
-            unprivileged(&self.binaries.join("pg_basebackup"))
-                .args(["--write-recovery-conf", "--checkpoint=fast", "--no-sync"])
-                .args(["--dbname", &primary])
-                .arg("-D")
-                .arg(&data),
-        );
-        let port = free_port();
-        let (user, password) = CREDENTIALS;
-        let mut standby = Self {
-            url: format!("postgres://{user}:{password}@127.0.0.1:{port}"),
-            data,
-            port,
-            binaries: self.binaries.clone(),
-            settings: self.settings.clone(),
-            running: None,
-            directory: Some(directory),
-        };
-        standby.run();
+        let files = self.files().follow(directory.path(), name);
+        let standby = Self::run_on(files, directory);
         let follows = format!("SELECT 1 FROM pg_stat_replication WHERE application_name = '{name}'");
         eventually("it follows", START_WAIT_MAX, || {
             psql(&self.url_of("postgres"), &follows) == ["1"]
@@ -123,15 +103,31 @@ impl Cluster {
 
     /// The URL of a database on whichever of the two is the primary.
     pub fn url_with(&self, other: &Self, database: &str) -> String {
+        self.files().url_with(other.files(), database)
+    }
+}
+
+impl PostgresFiles {
+    /// Copies those of a running server, for one that follows it as `name`.
+    fn follow(&self, directory: &Path, name: &str) -> Self {
+        let files = Self::in_directory(directory, self.settings.clone());
+        let primary = format!("{}/postgres?application_name={name}", self.url());
+        must_run(
+            unprivileged(&self.binaries.join("pg_basebackup"))
+                .args(["--write-recovery-conf", "--checkpoint=fast", "--no-sync"])
+                .args(["--dbname", &primary])
+                .arg("-D")
+                .arg(&files.data),
+        );
+        files
+    }
+
+    /// The URL of a database on whichever of the two servers is the primary.
+    fn url_with(&self, other: &Self, database: &str) -> String {
         let (user, password) = CREDENTIALS;
         format!(
             "postgres://{user}:{password}@127.0.0.1:{},127.0.0.1:{}/{database}?target_session_attrs=read-write",
             self.port, other.port
         )
     }
-}
-
-fn free_port() -> u16 {
-    let free = TcpListener::bind("127.0.0.1:0").expect("a free port");
-    free.local_addr().expect("it is bound").port()
 }
