@@ -4,7 +4,7 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use super::{Replicas, SOON, granted_within};
-use crate::support::{Cluster, eventually};
+use crate::support::{Cluster, Proxy, eventually};
 
 const LISTENERS: &str = "SELECT pg_terminate_backend(pid) FROM pg_stat_activity \
                          WHERE datname = current_database() AND application_name LIKE 'cls listener%'";
@@ -84,4 +84,36 @@ fn a_thousand_who_wait_cost_less_than_five_statements_a_second() {
         statements < 2 * 10 * 5,
         "{statements} statements in ten seconds from two servers"
     );
+}
+
+#[test]
+fn a_server_that_hears_nothing_looks_by_itself_and_says_so() {
+    let mut replicas = Replicas::start(1);
+    let deaf = Proxy::before(&replicas.database);
+    deaf.drop_notifications(true);
+    replicas.add(deaf.url());
+    let says = |what: &str| {
+        eventually(what, 2 * SOON, || replicas.servers[1].log().contains(what));
+    };
+
+    says("announcements of other servers are not heard");
+    for round in 0..3 {
+        let name = format!("r{round}");
+        replicas.hold(0, &name);
+        let mut waiter = replicas.in_line(1, &name, "waiter");
+        let released = Instant::now();
+        replicas.release(0, &name, "holder");
+        granted_within(&mut waiter, SOON);
+        assert!(
+            released.elapsed() < Duration::from_secs(2),
+            "after {:?}",
+            released.elapsed()
+        );
+    }
+
+    deaf.drop_notifications(false);
+    let mut waits = replicas.client(1);
+    replicas.hold(0, "r");
+    waits.send_put("r", "{\"locked_by\": \"waiter\", \"timeout\": 60}");
+    says("announcements of other servers are heard again");
 }
