@@ -85,11 +85,6 @@ impl ServerProcess {
 
     /// A `cls` on this database.
     pub fn start_on(kind: Kind, database_url: &str) -> Self {
-        Self::try_start_on(kind, database_url).unwrap_or_else(|said| panic!("{kind:?} did not start: {said}"))
-    }
-
-    /// The same; `Err` is what it said before it ended.
-    pub fn try_start_on(kind: Kind, database_url: &str) -> Result<Self, String> {
         let directory = fresh_directory();
         let mut command = kind.program();
         match kind {
@@ -113,18 +108,19 @@ impl ServerProcess {
             line.clear();
             if stdout.read_line(&mut line).expect("text") == 0 {
                 child.wait().expect("a child of ours");
-                return Err(std::fs::read_to_string(&log).unwrap_or_default());
+                let said = std::fs::read_to_string(&log).unwrap_or_default();
+                panic!("{kind:?} did not start: {said}");
             }
             if let Some(address) = line.trim().strip_prefix("Starting server at http://") {
                 break address.trim_end_matches('/').parse().expect("an address");
             }
         };
-        Ok(Self {
+        Self {
             child,
             address,
             _stdout: stdout,
             _directory: directory,
-        })
+        }
     }
 
     pub fn address(&self) -> SocketAddr {
