@@ -130,7 +130,7 @@ pub const WATCH_INTERVAL: Duration = Duration::from_millis(250);
 /// than this, and so answer within three seconds. Less than ROW_LOCK_WAIT_MAX,
 /// so that they get the rows, and less than REPLICA_SILENT_MAX, so that nobody
 /// takes them for gone as well.
-pub const IDLE_IN_TRANSACTION_MAX: Duration = Duration::from_millis(1500);
+pub const IDLE_IN_TRANSACTION_MAX: Duration = Duration::from_secs(1);
 
 /// How long either side of a connection to PostgreSQL believes in it without a
 /// sign of life. A partitioned database is given up after this and not, as the
@@ -200,6 +200,13 @@ pub const DEAF_LOOK_INTERVAL: Duration = Duration::from_secs(1);
 /// were granted. Two hours of servers that take turns without a pause; and 2^53
 /// is reached after a hundred thousand promotions.
 pub const TOKENS_LOST_MAX: i64 = 1 << 36;
+
+/// Between two looks at a resource that could not be looked at for long.
+pub const SUSPECT_INTERVAL_MAX: Duration = Duration::from_secs(2);
+
+/// Such resources that are looked at between two batches: if each of them is
+/// locked, requests wait as much longer, ROW_LOCK_AGAIN_WAIT_MAX for each.
+pub const SUSPECTS_AT_ONCE_MAX: usize = 8;
 
 /// Between two attempts to open a database again that has failed.
 pub const REOPEN_INTERVAL: Duration = Duration::from_millis(250);

@@ -101,7 +101,7 @@ impl SqliteStore {
         });
         match result {
             Ok(_) | Err(StoreError::Busy) => self.conn = Some(conn),
-            Err(StoreError::Failed(ref cause) | StoreError::Unknown(ref cause)) => {
+            Err(StoreError::Refused(ref cause) | StoreError::Failed(ref cause) | StoreError::Unknown(ref cause)) => {
                 self.reopened = Instant::now();
                 self.failure.clone_from(cause);
                 if conn.must_stay_open {

@@ -26,6 +26,12 @@ pub trait Store: Send {
         decide: &mut dyn FnMut(Timestamp, &mut Rows),
     ) -> Result<(), StoreError>;
 
+    /// The same for what nobody asked for: it does not wait where somebody else
+    /// keeps a row locked.
+    fn look(&mut self, names: &[ResourceName], decide: &mut dyn FnMut(Timestamp, &mut Rows)) -> Result<(), StoreError> {
+        self.transaction(names, decide)
+    }
+
     /// Up to `rows_max` resources whose lock has expired but was not cleared.
     fn expired(&mut self, rows_max: usize) -> Result<Vec<ResourceName>, StoreError>;
 
@@ -46,11 +52,14 @@ pub trait Store: Send {
     fn listen(&mut self) -> Option<Box<dyn Listener>>;
 }
 
-/// What the database knows of this server.
+/// What others believe of this server.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Standing {
-    /// All that it was told.
+    /// That it lives, all the time since the last sign of life.
     Known,
+    /// That it may have been gone meanwhile, so nobody told it anything; and the
+    /// database may have lost what it was told last.
+    Doubted,
     /// Nothing: whoever waits here has to be told to it again.
     Forgotten,
 }
@@ -78,7 +87,7 @@ pub enum Announcement {
     Call,
     /// Nothing is heard any more, and something may have been missed.
     Lost,
-    /// Something was announced that cannot be told, or may have been missed.
+    /// Something may have been missed.
     Anything,
 }
 
@@ -89,6 +98,10 @@ impl<S: Store + ?Sized> Store for Box<S> {
         decide: &mut dyn FnMut(Timestamp, &mut Rows),
     ) -> Result<(), StoreError> {
         (**self).transaction(names, decide)
+    }
+
+    fn look(&mut self, names: &[ResourceName], decide: &mut dyn FnMut(Timestamp, &mut Rows)) -> Result<(), StoreError> {
+        (**self).look(names, decide)
     }
 
     fn expired(&mut self, rows_max: usize) -> Result<Vec<ResourceName>, StoreError> {
@@ -119,6 +132,10 @@ pub enum StoreError {
     /// Another process has it locked.
     #[error("the database is locked by another process")]
     Busy,
+    /// It refused this transaction, for example because somebody keeps a row
+    /// locked, and works.
+    #[error("{0}")]
+    Refused(String),
     /// It failed, and is being opened again.
     #[error("{0}")]
     Failed(String),

@@ -6,6 +6,7 @@
 //! other.
 
 mod outcome;
+mod own_work;
 mod upkeep;
 
 use std::collections::HashSet;
@@ -13,17 +14,21 @@ use std::process;
 use std::sync::Arc;
 use std::sync::mpsc::{Receiver, RecvTimeoutError, sync_channel};
 use std::thread::{self, Builder, JoinHandle};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
-use crate::db::{Announcement, Store, StoreError};
+use crate::db::{Store, StoreError};
 use crate::engine::handle::{Engine, Message, Parked, Reply, ReplySender, Shared, Submission, Unavailable};
-use crate::engine::hearing::{Hearing, HearingChange};
+use crate::engine::hearing::Hearing;
 use crate::engine::listening;
 use crate::engine::look_timers::LookTimers;
 use crate::engine::policy::Policy;
+use crate::engine::suspects::Suspects;
 use crate::engine::tasks::{Decisions, Work};
-use crate::limits::{BATCH_OPERATIONS_MAX, LAST_RETURNS_WAIT_MAX, PRUNE_INTERVAL, REPLICA_SILENT_MAX, SWEEP_INTERVAL};
+use crate::limits::{BATCH_OPERATIONS_MAX, LAST_RETURNS_WAIT_MAX, PRUNE_INTERVAL, SWEEP_INTERVAL};
 use crate::lock::{FencingToken, Operation, Place, ResourceName, WaitingLines};
+
+/// Between two attempts to tell the store the last things before the end.
+const STOPPING_RETRY_INTERVAL: Duration = Duration::from_millis(50);
 
 /// The state of the batcher thread. Nobody else touches any of it.
 pub struct Batcher<S> {
@@ -39,6 +44,8 @@ pub struct Batcher<S> {
     left: Vec<(ResourceName, Place)>,
     /// Names whose lines the store may not know as they are.
     unsettled: HashSet<ResourceName>,
+    /// Names at which a look failed while the store works.
+    suspects: Suspects,
     /// Grants to be undone in the next batch: they reached nobody, or their
     /// commit may have failed.
     returns: Vec<(ResourceName, FencingToken)>,
@@ -50,6 +57,15 @@ pub struct Batcher<S> {
     next_sweep: Instant,
     next_prune: Instant,
     stopping: bool,
+}
+
+/// Who asked for a batch.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Kind {
+    /// Clients, some of it.
+    Asked,
+    /// Nobody.
+    Own,
 }
 
 /// What the batcher did when the store failed.
@@ -98,6 +114,7 @@ impl<S: Store + 'static> Batcher<S> {
             hearing,
             left: Vec::new(),
             unsettled: HashSet::new(),
+            suspects: Suspects::default(),
             returns: Vec::new(),
             failing: None,
             retry_at: now,
@@ -130,9 +147,9 @@ impl<S: Store + 'static> Batcher<S> {
         self.dismiss_all();
         self.take_departures();
         let give_up_at = Instant::now() + LAST_RETURNS_WAIT_MAX;
-        while self.has_debts() && Instant::now() < give_up_at {
-            if self.failing.is_some() {
-                thread::sleep(self.retry_at.saturating_duration_since(Instant::now()));
+        while self.has_debts(|_| true) && Instant::now() < give_up_at {
+            if self.failing.is_some() || !self.suspects.is_empty() {
+                thread::sleep(STOPPING_RETRY_INTERVAL);
             }
             self.run_batch(Vec::new());
             self.take_departures();
@@ -153,9 +170,10 @@ impl<S: Store + 'static> Batcher<S> {
         }
     }
 
-    /// Whether the store has to be told of something that nobody asks for.
-    fn has_debts(&self) -> bool {
-        !(self.returns.is_empty() && self.left.is_empty() && self.unsettled.is_empty())
+    /// Whether the store has to be told something that nobody asks for, of one
+    /// of these resources.
+    fn has_debts(&self, of: impl Fn(&ResourceName) -> bool) -> bool {
+        self.returns.iter().any(|(name, _)| of(name)) || !self.left.is_empty() || self.unsettled.iter().any(of)
     }
 
     /// Waits for something to do and takes it, and whatever else is queued.
@@ -180,11 +198,12 @@ impl<S: Store + 'static> Batcher<S> {
     }
 
     fn wait(&mut self) -> Option<Message> {
-        if self.has_debts() && self.failing.is_none() {
+        if self.failing.is_none() && self.has_debts(|name| !self.suspects.contains(name)) {
             return self.queue.try_recv().ok();
         }
         let due = self.next_upkeep();
         let due = self.timers.next().map_or(due, |look| due.min(look));
+        let due = self.suspects.next().map_or(due, |look| due.min(look));
         // After a failure nothing that is overdue is tried again at once; a new operation is.
         let until = due.max(self.retry_at);
         match self.queue.recv_timeout(until.saturating_duration_since(Instant::now())) {
@@ -216,68 +235,18 @@ impl<S: Store + 'static> Batcher<S> {
         }
     }
 
-    /// Looks where other servers say that there is something to see.
-    fn take_announcements(&mut self) {
-        let now = Instant::now();
-        for announcement in self.shared.take_announcements() {
-            match announcement {
-                // Somebody believes that it is for one who waits here. If nobody does, that has to be put right.
-                Announcement::Free(name) if self.lines.waiting_for(&name) == 0 => {
-                    self.unsettled.insert(name);
-                }
-                Announcement::Free(name) => self.timers.arm(now, name),
-                Announcement::Promised(name) => self.promise(now + REPLICA_SILENT_MAX, name),
-                Announcement::Ends(name, after) => {
-                    if let (true, Some(ends)) = (self.lines.waiting_for(&name) > 0, now.checked_add(after)) {
-                        self.timers.arm(ends, name);
-                    }
-                }
-                Announcement::Anything => self.look_at_all_lines(now),
-                Announcement::Call => {
-                    if let Some(HearingChange::HearsAgain) = self.hearing.as_mut().and_then(|ears| ears.note_call(now))
-                    {
-                        log::warn!("announcements of other servers are heard again");
-                    }
-                }
-                Announcement::Lost => {
-                    if let Some(hearing) = &mut self.hearing {
-                        hearing.note_lost(now);
-                    }
-                }
-            }
-        }
-    }
-
-    /// Looks at a resource when another server must have served it.
-    fn promise(&mut self, until: Instant, name: ResourceName) {
-        if self.lines.waiting_for(&name) > 0 {
-            self.timers.promise(until, name);
-        }
-    }
-
-    fn look_at_all_lines(&mut self, now: Instant) {
-        for name in self.lines.names() {
-            self.timers.arm(now, name.clone());
-        }
-    }
-
-    /// Decides everything that is due in one transaction and tells everybody.
+    /// Decides everything that is due and tells everybody.
+    ///
+    /// Where others may have rows locked, what nobody asks for goes first and by
+    /// itself: it does not wait for rows, and requests do not wait for it.
     fn run_batch(&mut self, submissions: Vec<Submission>) {
         let mut work = Work::default();
-        let returned = self.returns.drain(..self.returns.len().min(BATCH_OPERATIONS_MAX));
-        let returned: Vec<_> = returned.collect();
-        for (name, fencing_token) in &returned {
-            let operation = Operation::GiveBack {
-                fencing_token: *fencing_token,
-            };
-            work.add_own(name.clone(), operation);
-        }
-        self.settle(&mut work);
-        let now = Instant::now();
-        while work.has_room()
-            && let Some(name) = self.timers.take_due(now)
-        {
-            work.add_own(name, Operation::Expire);
+        self.add_own_work(&mut work);
+        if self.hearing.is_some() {
+            if !work.is_empty() {
+                self.commit(std::mem::take(&mut work), Kind::Own);
+            }
+            self.look_at_suspects();
         }
         // Each grant that fails at COMMIT is one to be undone; first those.
         let overburdened = self.failing.is_some() && self.returns.len() >= BATCH_OPERATIONS_MAX;
@@ -292,38 +261,18 @@ impl<S: Store + 'static> Batcher<S> {
             }
             work.add_asked(submission);
         }
-        if !work.is_empty() && !self.commit(work) {
-            self.returns.extend(returned);
-        }
-    }
-
-    /// Adds what the store has to be told of lines, with a look at each of
-    /// these resources: somebody else may be the next.
-    fn settle(&mut self, work: &mut Work) {
-        if self.failing.is_some() && Instant::now() < self.retry_at {
-            return;
-        }
-        while work.has_room()
-            && let Some((name, place)) = self.left.pop()
-        {
-            let row = work.add_own(name, Operation::Expire);
-            work.left.push((row, place));
-        }
-        while work.has_room()
-            && let Some(name) = self.unsettled.iter().next().cloned()
-        {
-            self.unsettled.remove(&name);
-            let row = work.add_own(name, Operation::Expire);
-            work.restated.push(row);
+        if !work.is_empty() {
+            self.commit(work, Kind::Asked);
         }
     }
 
     /// Runs one transaction and tells everybody how it went. Says whether it
     /// succeeded.
-    fn commit(&mut self, work: Work) -> bool {
+    fn commit(&mut self, work: Work, kind: Kind) -> bool {
         let Work {
             index,
             tasks,
+            returned,
             restated,
             left,
         } = work;
@@ -334,12 +283,16 @@ impl<S: Store + 'static> Batcher<S> {
         let Self {
             store, lines, policy, ..
         } = self;
-        let result = store.transaction(&names, &mut |now, rows| {
+        let mut decide = |now, rows: &mut _| {
             let Some(tasks) = tasks.take() else {
                 return;
             };
             decisions = Some(Decisions::make(now, rows, lines, policy, tasks, (&restated, &left)));
-        });
+        };
+        let result = match kind {
+            Kind::Own => store.look(&names, &mut decide),
+            Kind::Asked => store.transaction(&names, &mut decide),
+        };
         match (result, decisions) {
             (Ok(()), Some(decisions)) => {
                 self.note_success();
@@ -350,11 +303,16 @@ impl<S: Store + 'static> Batcher<S> {
                 let error = result
                     .err()
                     .unwrap_or(StoreError::Failed("nothing was decided".to_owned()));
-                self.note_failure(
-                    Failing::Commit,
-                    format_args!("commit of {operations} operations"),
-                    &error,
-                );
+                if kind == Kind::Own && matches!(error, StoreError::Refused(_)) {
+                    self.suspect(&names, &error);
+                } else {
+                    self.note_failure(
+                        Failing::Commit,
+                        format_args!("commit of {operations} operations"),
+                        &error,
+                    );
+                }
+                self.returns.extend(returned);
                 let is_unknown = matches!(error, StoreError::Unknown(_));
                 if self.hearing.is_some() {
                     let left = left.iter().map(|(row, _)| row);

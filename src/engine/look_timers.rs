@@ -14,52 +14,42 @@ use crate::lock::ResourceName;
 /// Instants at which to look, soonest first.
 #[derive(Debug, Default)]
 pub(super) struct LookTimers {
-    heap: BinaryHeap<Reverse<(Instant, Why, ResourceName)>>,
-    /// Until when each resource is left to another server. Its entry in the
-    /// heap may be for an earlier instant: each hand-over moves this one on.
+    heap: BinaryHeap<Reverse<(Instant, ResourceName)>>,
+    /// When to look after each resource that is left to another server. So that
+    /// a thousand hand-overs there are one entry in the heap.
     promised: HashMap<ResourceName, Instant>,
-}
-
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-enum Why {
-    Due,
-    Promised,
 }
 
 impl LookTimers {
     /// Looks at `name` at `instant`.
     pub(super) fn arm(&mut self, instant: Instant, name: ResourceName) {
-        self.heap.push(Reverse((instant, Why::Due, name)));
+        self.heap.push(Reverse((instant, name)));
     }
 
-    /// Looks at `name` at `instant`, and not when it was promised before.
+    /// Looks at `name` at `instant`, or when that was promised before, if that
+    /// is sooner: who is reminded of a promise gets no more time for it.
     pub(super) fn promise(&mut self, instant: Instant, name: ResourceName) {
-        if self.promised.insert(name.clone(), instant).is_none() {
-            self.heap.push(Reverse((instant, Why::Promised, name)));
+        if self.promised.get(&name).is_none_or(|sooner| instant < *sooner) {
+            self.promised.insert(name.clone(), instant);
+            self.arm(instant, name);
         }
     }
 
     /// The soonest instant.
     pub(super) fn next(&self) -> Option<Instant> {
-        self.heap.peek().map(|Reverse((instant, ..))| *instant)
+        self.heap.peek().map(|Reverse((instant, _))| *instant)
     }
 
     /// Takes out a name whose instant has come.
     pub(super) fn take_due(&mut self, now: Instant) -> Option<ResourceName> {
-        while self.next()? <= now {
-            let Reverse((_, why, name)) = self.heap.pop()?;
-            if why == Why::Due {
-                return Some(name);
-            }
-            match self.promised.get(&name).copied() {
-                Some(later) if later > now => self.heap.push(Reverse((later, why, name))),
-                _ => {
-                    self.promised.remove(&name);
-                    return Some(name);
-                }
-            }
+        if self.next()? > now {
+            return None;
         }
-        None
+        let Reverse((_, name)) = self.heap.pop()?;
+        if self.promised.get(&name).is_some_and(|promised| *promised <= now) {
+            self.promised.remove(&name);
+        }
+        Some(name)
     }
 
     /// How many there are.
@@ -70,11 +60,12 @@ impl LookTimers {
     /// Keeps one entry a name, the soonest, of those that `keep` accepts.
     pub(super) fn compact(&mut self, keep: impl Fn(&ResourceName) -> bool) {
         let mut entries = std::mem::take(&mut self.heap).into_vec();
-        entries.sort_by(|Reverse(a), Reverse(b)| (&a.2, a.1, a.0).cmp(&(&b.2, b.1, b.0)));
-        entries.dedup_by(|Reverse(later), Reverse(earlier)| (&later.2, later.1) == (&earlier.2, earlier.1));
-        entries.retain(|Reverse((.., name))| keep(name));
+        entries.sort_by(|Reverse(a), Reverse(b)| (&a.1, a.0).cmp(&(&b.1, b.0)));
+        entries.dedup_by(|Reverse(later), Reverse(earlier)| later.1 == earlier.1);
+        entries.retain(|Reverse((_, name))| keep(name));
         self.heap = entries.into();
-        self.promised.retain(|name, _| keep(name));
+        // What was promised later than an entry that is left is looked after anew from there.
+        self.promised.clear();
     }
 }
 
@@ -105,43 +96,37 @@ mod tests {
     }
 
     #[test]
-    fn a_promise_is_looked_after_once_when_the_last_of_them_is_over() {
+    fn a_promise_is_looked_after_once_and_is_not_put_off() {
         let start = Instant::now();
         let after = |ms| start + Duration::from_millis(ms);
         let mut timers = LookTimers::default();
-        for ms in [10, 20, 30] {
+        for ms in [20, 30, 40] {
             timers.promise(after(ms), name("a"));
         }
-        timers.arm(after(15), name("a"));
 
-        assert_eq!(timers.len(), 2, "a thousand hand-overs are one entry");
-        assert_eq!(
-            timers.take_due(after(20)),
-            Some(name("a")),
-            "what is due is not put off"
-        );
-        assert_eq!(timers.take_due(after(20)), None);
-        assert_eq!(timers.next(), Some(after(30)));
-        assert_eq!(timers.take_due(after(30)), Some(name("a")));
+        assert_eq!(timers.len(), 1, "a thousand hand-overs are one entry");
+        assert_eq!(timers.take_due(after(20)), Some(name("a")));
         assert_eq!(timers.take_due(after(90)), None);
+        timers.promise(after(60), name("a"));
+        timers.promise(after(50), name("a"));
+        assert_eq!(timers.take_due(after(50)), Some(name("a")), "sooner is believed");
     }
 
     #[test]
     fn compacting_keeps_the_soonest_of_each_name_that_is_wanted() {
         let start = Instant::now();
+        let after = |ms| start + Duration::from_millis(ms);
         let mut timers = LookTimers::default();
         for ms in [30, 10, 20] {
-            timers.arm(start + Duration::from_millis(ms), name("a"));
-            timers.arm(start + Duration::from_millis(ms), name("b"));
+            timers.arm(after(ms), name("a"));
+            timers.arm(after(ms), name("b"));
         }
-        timers.promise(start, name("b"));
+        timers.promise(after(40), name("a"));
 
         timers.compact(|kept| kept == &name("a"));
 
-        assert_eq!(
-            (timers.len(), timers.next()),
-            (1, Some(start + Duration::from_millis(10)))
-        );
-        assert!(timers.promised.is_empty());
+        assert_eq!((timers.len(), timers.next()), (1, Some(after(10))));
+        timers.promise(after(50), name("a"));
+        assert_eq!(timers.len(), 2, "it is promised anew");
     }
 }

@@ -49,6 +49,7 @@ mod hearing;
 mod listening;
 mod look_timers;
 mod policy;
+mod suspects;
 mod tasks;
 
 pub use batcher::Batcher;

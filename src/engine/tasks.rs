@@ -11,7 +11,7 @@ use crate::clock::Timestamp;
 use crate::engine::handle::{Parked, ReplySender, Submission, Unavailable};
 use crate::engine::policy::Policy;
 use crate::limits::BATCH_OPERATIONS_MAX;
-use crate::lock::{Batch, HandOver, Operation, Outcome, Place, ResourceName, Rows, Waiter, WaitingLines};
+use crate::lock::{Batch, FencingToken, HandOver, Operation, Outcome, Place, ResourceName, Rows, Waiter, WaitingLines};
 
 /// One operation of a batch, and whom to tell.
 pub(super) struct Task {
@@ -37,6 +37,8 @@ pub(super) struct Decided {
 pub(super) struct Work {
     pub(super) index: RowIndex,
     pub(super) tasks: Vec<Task>,
+    /// Grants that are undone by it.
+    pub(super) returned: Vec<(ResourceName, FencingToken)>,
     /// Rows whose lines the store may not know as they are.
     pub(super) restated: Vec<usize>,
     /// Who left a line before it was served: the row and the place.
@@ -89,6 +91,12 @@ impl Work {
             asker: None,
         });
         row
+    }
+
+    /// Adds a grant that is to be undone.
+    pub(super) fn add_return(&mut self, name: ResourceName, fencing_token: FencingToken) {
+        self.add_own(name.clone(), Operation::GiveBack { fencing_token });
+        self.returned.push((name, fencing_token));
     }
 
     /// Adds what a request asked for.

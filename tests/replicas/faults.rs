@@ -104,3 +104,74 @@ fn a_server_that_was_forgotten_tells_again_who_waits_there() {
     let log = replicas.servers[0].log();
     assert!(log.contains("the database had forgotten this server"), "{log}");
 }
+
+#[test]
+fn whoever_waits_at_a_server_that_was_stopped_meanwhile_is_served_when_it_goes_on() {
+    let replicas = Replicas::start(2);
+    replicas.hold(1, "r");
+    let mut waiter = replicas.in_line(0, "r", "waiter");
+
+    replicas.servers[0].signal(Signal::STOP);
+    eventually("it is taken for gone", SOON, || {
+        let silent = "SELECT count(*) FROM replicas WHERE seen_us < clock_us() - 2100000";
+        replicas.database.sql(silent) == ["1"]
+    });
+    // Nobody is told: there is nobody else in line.
+    replicas.release(1, "r", "holder");
+    replicas.servers[0].signal(Signal::CONT);
+
+    granted_within(&mut waiter, SOON);
+}
+
+#[test]
+fn a_row_that_somebody_keeps_locked_holds_up_nobody_but_those_who_want_it() {
+    let replicas = Replicas::start(2);
+    let answer = replicas.client(1).put("locked", "{\"locked_by\": \"k\", \"ttl\": 1}");
+    assert_eq!(answer.status, 200);
+    let mut waiter = replicas.in_line(0, "locked", "waiter");
+    let mut other = replicas.database.session();
+    other.sql("BEGIN");
+    other.sql("SELECT id FROM resources WHERE name = 'locked' FOR UPDATE");
+
+    // Long after the ttl is over and the waiter's server has begun to look.
+    let until = Instant::now() + Duration::from_secs(4);
+    let mut clients = [replicas.client(0), replicas.client(1)];
+    for number in 0.. {
+        if Instant::now() > until {
+            break;
+        }
+        for client in &mut clients {
+            let asked = Instant::now();
+            let answer = client.put(&format!("{number}"), &by("k"));
+            assert!([200, 400].contains(&answer.status), "{}", answer.body);
+            assert!(asked.elapsed() < Duration::from_secs(1), "after {:?}", asked.elapsed());
+        }
+        let living = "SELECT count(*) FROM replicas WHERE seen_us > clock_us() - 1900000";
+        assert_eq!(replicas.database.sql(living), ["2"]);
+    }
+    other.sql("COMMIT");
+
+    granted_within(&mut waiter, SOON);
+}
+
+#[test]
+fn somebody_who_is_only_in_the_table_holds_nobody_up() {
+    let replicas = Replicas::start(2);
+    replicas.hold(1, "r");
+    let mut living = replicas.in_line(1, "r", "living");
+    // As the COMMIT of a request may leave it whose answer was lost.
+    replicas
+        .database
+        .sql("INSERT INTO waiters SELECT 'r', min(id), 1, clock_us() + 60000000 FROM replicas");
+
+    let released = Instant::now();
+    replicas.release(1, "r", "holder");
+    granted_within(&mut living, SOON);
+
+    assert!(
+        released.elapsed() < Duration::from_secs(1),
+        "after {:?}",
+        released.elapsed()
+    );
+    eventually("nobody is in the table any more", SOON, || replicas.waiting("r") == 0);
+}

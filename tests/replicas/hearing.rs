@@ -63,7 +63,7 @@ fn a_thousand_who_wait_cost_less_than_five_statements_a_second() {
     eventually("all stand in line", 4 * SOON, || {
         replicas.database.sql(in_line) == ["1000"]
     });
-    let asked = "SELECT calls FROM pg_stat_statements WHERE query ~ '^UPDATE \"replicas\"'";
+    let asked = "SELECT calls FROM pg_stat_statements WHERE query ~ '^UPDATE replicas'";
     let beats = || {
         let calls = replicas.database.sql(asked);
         calls

@@ -27,12 +27,12 @@ SELECT number, living.id, place, believed_until_us - $1
   FROM unnest($2) WITH ORDINALITY AS wanted (name, number)
  CROSS JOIN (SELECT id, greatest(seen_us, $3) + $4 AS believed_until_us
                FROM replicas
-              WHERE id <> $5) AS living
+              WHERE id <> $5
+                AND seen_us < $6) AS living
  CROSS JOIN LATERAL (SELECT place
                        FROM waiters
                       WHERE waiters.name = wanted.name
                         AND waiters.replica = living.id
-                        AND wait_until_us > $6
                       ORDER BY place
                       LIMIT 1) AS first
  WHERE believed_until_us > $7
@@ -65,6 +65,6 @@ UPDATE resources
    SET has_waiters = EXISTS (SELECT FROM waiters WHERE waiters.name = resources.name)
  WHERE id = ANY ($1);
 
-SELECT pg_notify($1, $2);
+SELECT pg_notify($1, text) FROM unnest($2) AS messages (text);
 
 COMMIT;

@@ -254,7 +254,7 @@ fn a_row_that_somebody_else_keeps_locked_is_given_up() {
     other.sql("ROLLBACK");
 
     assert!(
-        matches!(&refused, Err(StoreError::Failed(reason)) if reason.contains("lock timeout")),
+        matches!(&refused, Err(StoreError::Refused(reason)) if reason.contains("lock timeout")),
         "{refused:?}"
     );
     eventually("it works again", SOON, || {

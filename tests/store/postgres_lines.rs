@@ -1,13 +1,13 @@
 //! Lines that several stores on one database share.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
-use central_locking_system::db::{Announcement, PostgresStore, Standing, Store};
+use central_locking_system::db::{Announcement, PostgresStore, Standing, Store, StoreError};
 use central_locking_system::lock::{Operation, Outcome, WaitingLines};
 
 use super::postgres::Postgres;
 use super::{Backend, Somebody, acquire, grant, name, release, run, run_in_line};
-use crate::support::eventually;
+use crate::support::{Cluster, eventually};
 
 const SOON: Duration = Duration::from_secs(5);
 
@@ -84,7 +84,23 @@ fn whoever_was_cut_off_itself_gives_the_others_time_to_come_back() {
     b.asks(acquire("first", None));
     a.asks(release("k"));
 
-    backend.database.terminate_sessions();
+    let cluster = Cluster::shared();
+    let allow = |allowed: bool| {
+        let database = &backend.database.name;
+        cluster.sql(
+            "postgres",
+            &format!("ALTER DATABASE {database} ALLOW_CONNECTIONS {allowed}"),
+        );
+    };
+    allow(false);
+    let ended = "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = ";
+    cluster.sql("postgres", &format!("{ended}'{}'", backend.database.name));
+    let cut_off = Instant::now();
+    eventually("it is cut off for longer than others are silent", SOON, || {
+        assert!(a.store.beat(false).is_err());
+        cut_off.elapsed() > Duration::from_millis(1200)
+    });
+    allow(true);
     backend.sql("UPDATE replicas SET seen_us = clock_us() - 3000000");
     let mut outcome = None;
     eventually("it works again", SOON, || {
@@ -100,17 +116,62 @@ fn whoever_was_cut_off_itself_gives_the_others_time_to_come_back() {
 }
 
 #[test]
-fn a_wait_that_is_over_is_not_waited_for() {
+fn a_sign_of_life_from_the_future_is_none() {
     let backend = Postgres::new();
     let (mut a, mut b) = (Server::on(&backend), Server::on(&backend));
     grant(&mut a.store, "r");
     b.asks(acquire("first", None));
-    backend.sql("UPDATE waiters SET wait_until_us = clock_us()");
-
     run(&mut a.store, &[("r", release("k"))]);
+
+    // Left by somebody who died before the clock was set back.
+    backend.sql("UPDATE replicas SET seen_us = clock_us() + 30000000");
 
     let granted = run(&mut a.store, &[("r", acquire("x", None))]);
     assert!(matches!(granted[..], [Outcome::Acquired(_)]), "{granted:?}");
+    assert_eq!(
+        b.store.beat(false),
+        Ok(Standing::Doubted),
+        "and whoever lives finds out"
+    );
+}
+
+#[test]
+fn whoever_was_not_heard_for_two_seconds_finds_out() {
+    let backend = Postgres::new();
+    let mut store = backend.open();
+    assert_eq!(store.beat(false), Ok(Standing::Known));
+
+    backend.sql("UPDATE replicas SET seen_us = clock_us() - 2000000");
+    assert_eq!(store.beat(false), Ok(Standing::Doubted));
+    assert_eq!(store.beat(false), Ok(Standing::Known));
+
+    backend.database.terminate_sessions();
+    eventually("it has connected again", SOON, || {
+        store.beat(false) == Ok(Standing::Doubted)
+    });
+    assert_eq!(store.beat(false), Ok(Standing::Known));
+}
+
+#[test]
+fn while_a_row_is_locked_a_look_gives_up_at_once_and_the_session_is_kept() {
+    let backend = Postgres::new();
+    let mut store = backend.open();
+    grant(&mut store, "r");
+    let sessions = "SELECT count(*), sum(pid) FROM pg_stat_activity \
+                    WHERE datname = current_database() AND application_name LIKE 'cls runserver%'";
+    let before = backend.sql(sessions);
+    let mut other = backend.database.session();
+    other.sql("BEGIN");
+    other.sql("SELECT id FROM resources FOR UPDATE");
+
+    let asked = Instant::now();
+    let refused = store.look(&[name("r")], &mut |_, _| panic!("the row is not ours"));
+    let waited = asked.elapsed();
+
+    assert!(matches!(refused, Err(StoreError::Refused(_))), "{refused:?}");
+    assert!(waited < Duration::from_secs(1), "after {waited:?}");
+    grant(&mut store, "another");
+    assert_eq!(backend.sql(sessions), before);
 }
 
 #[test]
@@ -179,7 +240,12 @@ fn a_server_that_leaves_or_is_silent_for_long_is_not_in_the_tables_any_more() {
     assert_eq!(a.store.beat(false), Ok(Standing::Known));
     assert_eq!(backend.sql(left), ["2|1"]);
 
-    backend.sql("UPDATE replicas SET seen_us = clock_us() - 60000000 WHERE id = (SELECT min(id) FROM replicas)");
-    assert_eq!(Server::on(&backend).store.beat(false), Ok(Standing::Known));
+    let mut later = backend.open();
+    backend.sql(
+        "CREATE OR REPLACE FUNCTION clock_us() RETURNS BIGINT LANGUAGE sql VOLATILE
+         RETURN (extract(epoch FROM clock_timestamp()) * 1000000)::BIGINT + 61000000",
+    );
+    backend.sql("UPDATE replicas SET seen_us = clock_us() WHERE id > (SELECT min(id) FROM replicas)");
+    assert_eq!(later.beat(false), Ok(Standing::Known));
     assert_eq!(backend.sql(left), ["2|0"]);
 }

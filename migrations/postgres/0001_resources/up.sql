@@ -17,7 +17,7 @@ CREATE TABLE resources (
     fencing_token  BIGINT NOT NULL,
     has_waiters    BOOLEAN NOT NULL DEFAULT FALSE,
     CHECK ((locked_by IS NULL) = (acquired_at_us IS NULL))
-) WITH (fillfactor = 100);
+);
 
 -- Finds what has expired without looking at what has not.
 CREATE INDEX resources_expires_at

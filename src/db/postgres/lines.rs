@@ -31,9 +31,9 @@
 //!    `has_waiters` is true while there are any, which saves that statement for
 //!    resources nobody waits for, holds by the same argument: both are written
 //!    under the lock.
-//! 3. *So a grant goes to the lowest place* of those who are at living servers,
-//!    whose time is not over and whose departure was not committed yet. One that
-//!    joins later has a higher place.
+//! 3. *So a grant goes to the lowest place* of those who are at servers that are
+//!    believed to live, and whose departure was not committed yet. One that joins
+//!    later has a higher place.
 //!
 //! One holder at a time needs none of this: a grant is made only to a row that
 //! is locked and free.
@@ -54,6 +54,13 @@
 //! is deaf. And whoever comes to a resource that has been free for longer than
 //! REMIND_AFTER announces it again.
 //!
+//! All that is about those who are believed in. A server that was not, for a
+//! moment, was told nothing then; so whenever one gives a sign of life and finds
+//! that the last was REPLICA_SILENT_MAX ago, by the database's clock or its own,
+//! or that it had to connect again, it restates all its lines and looks at them.
+//! Whoever locks the row after that look sees the sign of life; whoever locked
+//! it before left it free, and the look finds that.
+//!
 //! A server whose transaction failed does not know what `waiters` says of it,
 //! and so restates its line for each name in that transaction. So does one
 //! that finds itself forgotten, for all its lines. Until then others may pass
@@ -69,12 +76,16 @@ use crate::clock::Timestamp;
 use crate::db::StoreError;
 use crate::db::postgres::failed;
 use crate::db::postgres::listener::CHANNEL;
-use crate::db::postgres::message::Message;
+use crate::db::postgres::message::Messages;
 use crate::db::postgres::rows::{LockedRows, RowMarks};
 use crate::db::postgres::waiter_statements::{DeleteWaiters, FirstWaiters, InsertWaiters, MarkLines, Notify};
 use crate::db::schema::waiters;
 use crate::limits::{REMIND_AFTER, REPLICA_SILENT_MAX};
 use crate::lock::{Ahead, FencingToken, Place, ResourceName, Rows};
+
+/// By how much the clock may seem to have been set back when it was not: a beat
+/// reads it after a transaction that is under way.
+const CLOCK_SLACK_US: i64 = 1_000_000;
 
 /// The first of each other living server, in line for a row.
 struct First {
@@ -116,6 +127,7 @@ impl Elsewhere {
             names: &names,
             replica: viewpoint.replica,
             now_us: viewpoint.now.as_us(),
+            soon_us: viewpoint.now.as_us() + CLOCK_SLACK_US,
             believing_since_us: viewpoint.believing_since_us,
             silent_us_max: REPLICA_SILENT_MAX.as_micros() as i64,
         };
@@ -148,34 +160,42 @@ impl Elsewhere {
     }
 
     /// What the others have to hear of the batch.
-    fn message(&self, now: Timestamp, rows: &Rows) -> Message {
-        let mut message = Message::default();
+    fn messages(&self, now: Timestamp, rows: &Rows) -> Messages {
+        let mut messages = Messages::default();
         let mut last_row = None;
         for first in &self.firsts {
             if last_row.replace(first.row) == Some(first.row) {
                 continue;
             }
             let resource = rows.resource(first.row);
+            // Whoever was before the first has just gone, or never was there.
             let has_left = || rows.left().iter().any(|(row, _)| *row == first.row);
+            let is_restated = || rows.restated().contains(&first.row);
             match resource.holder_at(now) {
                 None => {
                     let lock = resource.lock.as_ref();
                     let freed = resource.released_at.or_else(|| lock.and_then(|lock| lock.expires_at));
                     let is_waiting_long = freed.is_none_or(|freed| now.since(freed) >= REMIND_AFTER);
-                    if rows.is_changed(first.row) || is_waiting_long || has_left() {
-                        message.push_free(first.replica, &resource.name);
+                    if rows.is_changed(first.row) || is_waiting_long || has_left() || is_restated() {
+                        messages.push_free(first.replica, &resource.name);
                     }
                 }
                 Some(lock) => {
                     if let Some(expires_at) = lock.expires_at
                         && rows.is_changed(first.row)
                     {
-                        message.push_end(&resource.name, expires_at.since(now));
+                        messages.push_end(&resource.name, expires_at.since(now));
                     }
                 }
             }
         }
-        message
+        messages
+    }
+
+    /// The highest of the places that are known.
+    pub(super) fn highest_place(&self) -> i64 {
+        let places = self.firsts.iter().map(|first| first.ahead.place.as_i64());
+        places.max().unwrap_or_default()
     }
 
     fn is_anybody_for(&self, row: usize) -> bool {
@@ -215,19 +235,18 @@ pub(super) fn save(
         delete.execute(conn).map_err(failed)?;
     }
     let marked = mark_lines(conn, rows, marks, elsewhere)?;
-    let message = elsewhere.message(viewpoint.now, rows).into_text();
-    let announced = message.is_some();
-    if let Some(text) = message {
-        notify(conn, &text)?;
+    let messages = elsewhere.messages(viewpoint.now, rows).into_texts();
+    if !messages.is_empty() {
+        notify(conn, &messages)?;
     }
     let written = !rows.restated().is_empty() || !rows.joined().is_empty() || !rows.left().is_empty();
-    Ok(written || marked || announced)
+    Ok(written || marked || !messages.is_empty())
 }
 
-/// Sends a message with the commit, or at once outside of a transaction.
-pub(super) fn notify(conn: &mut PgConnection, text: &str) -> Result<(), StoreError> {
+/// Sends messages with the commit, or at once outside of a transaction.
+pub(super) fn notify(conn: &mut PgConnection, texts: &[String]) -> Result<(), StoreError> {
     let channel = CHANNEL;
-    Notify { channel, text }.execute(conn).map(drop).map_err(failed)
+    Notify { channel, texts }.execute(conn).map(drop).map_err(failed)
 }
 
 /// Brings `has_waiters` in step where it may be out of it. Says whether there
@@ -239,7 +258,9 @@ fn mark_lines(
     elsewhere: &Elsewhere,
 ) -> Result<bool, StoreError> {
     let joined = rows.joined().iter().map(|joined| joined.row);
-    let begun = joined.filter(|row| !marks[*row].has_waiters);
+    // Those who wait elsewhere for a row that is new waited for one that somebody deleted.
+    let ahead = (0..marks.len()).filter(|row| rows.ahead(*row).is_some());
+    let begun = joined.chain(ahead).filter(|row| !marks[*row].has_waiters);
     let unclaimed = rows.unclaimed().iter().copied();
     let ended = unclaimed.filter(|row| marks[*row].has_waiters && !elsewhere.is_anybody_for(*row));
     let mut ids: Vec<_> = begun.chain(ended).map(|row| marks[row].id()).collect();

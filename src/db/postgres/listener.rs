@@ -12,7 +12,7 @@ use diesel::connection::SimpleConnection;
 use diesel::pg::PgConnection;
 
 use crate::db::postgres::message::Message;
-use crate::db::postgres::session::connect;
+use crate::db::postgres::session::{connect, expect_signs_of_life};
 use crate::db::{Announcement, DatabaseError, Listener, PostgresUrl};
 use crate::limits::REOPEN_INTERVAL;
 
@@ -41,7 +41,8 @@ impl PostgresListener {
 
     fn connect(&self) -> Result<PgConnection, DatabaseError> {
         let mut conn = connect(&self.url, &format!("cls listener (pid {})", std::process::id()))?;
-        conn.batch_execute(&format!("LISTEN {CHANNEL}"))
+        expect_signs_of_life(&mut conn)
+            .and_then(|()| conn.batch_execute(&format!("LISTEN {CHANNEL}")))
             .map_err(|e| DatabaseError::unfit(&self.url, e))?;
         Ok(conn)
     }

@@ -15,6 +15,9 @@ use crate::lock::ResourceName;
 /// PostgreSQL takes less than 8,000 bytes.
 const BYTES_MAX: usize = 7_900;
 
+/// What a name costs beside its own text: quotes, a comma, a number.
+const BYTES_BESIDE_NAME: usize = 48;
+
 /// One message, as JSON.
 #[derive(Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default)]
@@ -26,12 +29,54 @@ pub(super) struct Message {
     /// Locks that others wait for, and after how many microseconds they end.
     #[serde(skip_serializing_if = "BTreeMap::is_empty")]
     ends: BTreeMap<String, u64>,
-    /// More than fits.
-    #[serde(skip_serializing_if = "std::ops::Not::not")]
-    anything: bool,
     /// So that servers know that they hear.
     #[serde(skip_serializing_if = "std::ops::Not::not")]
     call: bool,
+}
+
+/// As many messages as it takes.
+#[derive(Debug, Default)]
+pub(super) struct Messages {
+    full: Vec<String>,
+    last: Message,
+    last_bytes: usize,
+}
+
+impl Messages {
+    pub(super) fn push_free(&mut self, replica: i64, name: &ResourceName) {
+        self.make_room(name);
+        let names = self.last.free.entry(replica).or_default();
+        names.push(name.as_str().to_owned());
+    }
+
+    pub(super) fn push_end(&mut self, name: &ResourceName, after: Duration) {
+        self.make_room(name);
+        let us = u64::try_from(after.as_micros()).unwrap_or(u64::MAX);
+        self.last.ends.insert(name.as_str().to_owned(), us);
+    }
+
+    /// Their texts.
+    pub(super) fn into_texts(mut self) -> Vec<String> {
+        self.finish_last();
+        self.full
+    }
+
+    fn make_room(&mut self, name: &ResourceName) {
+        // At worst each byte is a control character, and so six in JSON.
+        let bytes = 6 * name.as_str().len() + BYTES_BESIDE_NAME;
+        if self.last_bytes + bytes > BYTES_MAX {
+            self.finish_last();
+        }
+        self.last_bytes += bytes;
+    }
+
+    fn finish_last(&mut self) {
+        let last = std::mem::take(&mut self.last);
+        self.last_bytes = 0;
+        if last != Message::default() {
+            self.full.push(last.into_text());
+        }
+    }
 }
 
 impl Message {
@@ -42,28 +87,8 @@ impl Message {
         }
     }
 
-    pub(super) fn push_free(&mut self, replica: i64, name: &ResourceName) {
-        self.free.entry(replica).or_default().push(name.as_str().to_owned());
-    }
-
-    pub(super) fn push_end(&mut self, name: &ResourceName, after: Duration) {
-        let us = u64::try_from(after.as_micros()).unwrap_or(u64::MAX);
-        self.ends.insert(name.as_str().to_owned(), us);
-    }
-
-    /// Its text; `None` if it says nothing.
-    pub(super) fn into_text(self) -> Option<String> {
-        if self == Self::default() {
-            return None;
-        }
-        let text = text_of(&self);
-        if text.len() <= BYTES_MAX {
-            return Some(text);
-        }
-        Some(text_of(&Self {
-            anything: true,
-            ..Self::default()
-        }))
+    pub(super) fn into_text(self) -> String {
+        serde_json::to_string(&self).expect("maps with text as keys, and numbers")
     }
 
     /// What a text says to the server with this number. One that no server
@@ -87,14 +112,9 @@ impl Message {
             let name = ResourceName::new(name);
             heard.extend(name.map(|name| Announcement::Ends(name, Duration::from_micros(*us))));
         }
-        heard.extend(message.anything.then_some(Announcement::Anything));
         heard.extend(message.call.then_some(Announcement::Call));
         heard
     }
-}
-
-fn text_of(message: &Message) -> String {
-    serde_json::to_string(message).expect("maps with text as keys, and numbers")
 }
 
 #[cfg(test)]
@@ -107,11 +127,11 @@ mod tests {
 
     #[test]
     fn who_is_meant_hears_it_and_others_that_it_is_promised() {
-        let mut message = Message::default();
-        message.push_free(7, &name("a\n\"b"));
-        message.push_free(8, &name("c"));
-        message.push_end(&name("d"), Duration::from_millis(5));
-        let text = message.into_text().expect("it says something");
+        let mut messages = Messages::default();
+        messages.push_free(7, &name("a\n\"b"));
+        messages.push_free(8, &name("c"));
+        messages.push_end(&name("d"), Duration::from_millis(5));
+        let text = messages.into_texts().remove(0);
 
         let ends = Announcement::Ends(name("d"), Duration::from_millis(5));
         let free = |text| Announcement::Free(name(text));
@@ -123,16 +143,22 @@ mod tests {
     }
 
     #[test]
-    fn nothing_is_no_message_and_too_much_is_one_for_all() {
-        let mut message = Message::default();
-        for number in 0..100 {
-            message.push_free(7, &name(&format!("{number:0100}")));
+    fn nothing_is_no_message_and_much_is_several() {
+        let control = "\u{1}".repeat(100);
+        let names: Vec<_> = (0..100)
+            .map(|number| name(&format!("{number}{}", &control[..90])))
+            .collect();
+        let mut messages = Messages::default();
+        for name in &names {
+            messages.push_free(7, name);
         }
-        let text = message.into_text().expect("it says something");
 
-        assert_eq!(Message::default().into_text(), None);
-        assert!(text.len() <= BYTES_MAX);
-        assert_eq!(Message::understand(&text, 1), [Announcement::Anything]);
+        let texts = messages.into_texts();
+
+        assert!(Messages::default().into_texts().is_empty());
+        assert!(texts.iter().all(|text| text.len() <= BYTES_MAX));
+        let heard: Vec<_> = texts.iter().flat_map(|text| Message::understand(text, 7)).collect();
+        assert_eq!(heard, names.into_iter().map(Announcement::Free).collect::<Vec<_>>());
     }
 
     #[test]

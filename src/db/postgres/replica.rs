@@ -28,12 +28,23 @@ pub(super) fn register(conn: &mut PgConnection) -> QueryResult<i64> {
         .get_result(conn)
 }
 
-/// Gives a sign of life. Says whether anybody still knows the server.
-pub(super) fn beat(conn: &mut PgConnection, replica: i64) -> QueryResult<bool> {
-    let row = replicas::table.find(replica);
-    let seen = replicas::seen_us.eq(sql::<BigInt>("clock_us()"));
-    let known = diesel::update(row).set(seen).execute(conn)?;
-    Ok(known > 0)
+/// Gives a sign of life. Says for how many microseconds there was none, which
+/// is less than nothing if the clock was set back; `None` if nobody knows the
+/// server any more.
+pub(super) fn beat(conn: &mut PgConnection, replica: i64) -> QueryResult<Option<i64>> {
+    sql::<BigInt>(
+        "UPDATE replicas
+            SET seen_us = clock_us()
+           FROM (SELECT id, clock_us() - seen_us AS silent_us FROM replicas WHERE id = ",
+    )
+    .bind::<BigInt, _>(replica)
+    .sql(
+        " FOR UPDATE) AS before
+          WHERE replicas.id = before.id
+         RETURNING before.silent_us",
+    )
+    .get_result(conn)
+    .optional()
 }
 
 /// Deletes the server and whoever waits there.
@@ -43,15 +54,19 @@ pub(super) fn leave(conn: &mut PgConnection, replica: i64) -> QueryResult<()> {
     Ok(())
 }
 
-/// Deletes servers that have been silent for long, and then whoever waits at a
+/// Deletes servers that have been silent for long, and not only because nobody
+/// could be heard before `believing_since_us`; and then whoever waits at a
 /// server that is not there.
 ///
 /// Rows that somebody has locked are left for the next time: one of these
 /// servers may be waking up at this moment.
-pub(super) fn forget_the_silent(conn: &mut PgConnection) -> QueryResult<()> {
+pub(super) fn forget_the_silent(conn: &mut PgConnection, believing_since_us: i64) -> QueryResult<()> {
     let silent_us = REPLICA_FORGOTTEN_AFTER.as_micros() as i64;
-    let long_ago = sql::<BigInt>("clock_us() - ").bind::<BigInt, _>(silent_us);
-    diesel::delete(replicas::table.filter(replicas::seen_us.lt(long_ago))).execute(conn)?;
+    let long_ago = || sql::<BigInt>("clock_us() - ").bind::<BigInt, _>(silent_us);
+    let silent = replicas::table
+        .filter(replicas::seen_us.lt(long_ago()))
+        .filter(believing_since_us.into_sql::<BigInt>().lt(long_ago()));
+    diesel::delete(silent).execute(conn)?;
     diesel::sql_query(
         "DELETE FROM waiters
           USING (SELECT name, replica, place

@@ -2,7 +2,7 @@
 //!
 //! Separate from the store, which knows sessions and failure.
 
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 
 use diesel::connection::SimpleConnection;
 use diesel::pg::PgConnection;
@@ -49,7 +49,8 @@ struct Read {
     rows: HashMap<String, (RowMarks, ResourceRow)>,
 }
 
-/// Begins a transaction in which a row for each name is there and locked.
+/// Begins a transaction, by `begin`, in which a row for each name is there and
+/// locked.
 ///
 /// A deadlock can only happen here, with a session of somebody who locks rows in
 /// another order. It is not tried again: PostgreSQL takes a second to see it, and
@@ -59,24 +60,31 @@ struct Read {
 /// first: in the order of names, with no other row locked, for else two
 /// sessions could wait for each other. They are not there for others before
 /// COMMIT.
-pub(super) fn lock(conn: &mut PgConnection, names: &[ResourceName], block: i64) -> Result<LockedRows, StoreError> {
+pub(super) fn lock(
+    conn: &mut PgConnection,
+    names: &[ResourceName],
+    block: i64,
+    begin: &str,
+) -> Result<LockedRows, StoreError> {
     let mut sorted: Vec<_> = names.iter().map(ResourceName::as_str).collect();
     sorted.sort_unstable();
-    conn.batch_execute("BEGIN").map_err(failed)?;
+    conn.batch_execute(begin).map_err(failed)?;
     let mut read = lock_rows(conn, &sorted, block)?;
-    let mut inserted = false;
+    // All that were missing at some time: with what is rolled back go the rows that were made before.
+    let mut made = BTreeSet::new();
     for _ in 0..INSERT_ATTEMPTS_MAX {
         let is_missing = |name: &&str| !read.rows.contains_key(*name);
-        let missing: Vec<_> = sorted.iter().copied().filter(is_missing).collect();
-        if missing.is_empty() {
-            return in_order(read, names, inserted);
+        let made_before = made.len();
+        made.extend(sorted.iter().copied().filter(is_missing));
+        if !sorted.iter().any(is_missing) {
+            return in_order(read, names, made_before > 0);
         }
         if !read.rows.is_empty() {
-            conn.batch_execute("ROLLBACK; BEGIN").map_err(failed)?;
+            conn.batch_execute(&format!("ROLLBACK; {begin}")).map_err(failed)?;
         }
+        let missing: Vec<_> = made.iter().copied().collect();
         InsertResources { names: &missing }.execute(conn).map_err(failed)?;
         read = lock_rows(conn, &sorted, read.block)?;
-        inserted = true;
     }
     Err(StoreError::Failed("somebody else deletes rows all the time".to_owned()))
 }

@@ -87,6 +87,8 @@ pub(super) struct ServingSession {
     pub(super) backend_pid: i32,
     /// When it began, by the database's clock.
     pub(super) connected_us: i64,
+    /// When the database was started.
+    pub(super) database_started_us: i64,
 }
 
 /// Connects as a server of the database: with its share of the lock that keeps
@@ -96,10 +98,14 @@ pub(super) fn connect_to_serve(url: &PostgresUrl, row_lock_wait: Duration) -> Re
     let unfit = |e: diesel::result::Error| DatabaseError::unfit(url, e);
     let mut conn = connect(url, &format!("cls runserver (pid {})", std::process::id()))?;
     conn.batch_execute(&settings()).map_err(unfit)?;
+    expect_signs_of_life(&mut conn).map_err(unfit)?;
     wait_for_locks(&mut conn, row_lock_wait).map_err(unfit)?;
-    let facts = sql::<(Text, Integer, BigInt)>("SELECT current_setting('fsync'), pg_backend_pid(), clock_us()");
-    let facts = facts.get_result::<(String, i32, i64)>(&mut conn);
-    let (fsync, backend_pid, connected_us) = facts.map_err(unfit)?;
+    let facts = sql::<(Text, Integer, BigInt, BigInt)>(
+        "SELECT current_setting('fsync'), pg_backend_pid(), clock_us(),
+                (extract(epoch FROM pg_postmaster_start_time()) * 1000000)::BIGINT",
+    );
+    let facts = facts.get_result::<(String, i32, i64, i64)>(&mut conn);
+    let (fsync, backend_pid, connected_us, database_started_us) = facts.map_err(unfit)?;
     if fsync != "on" {
         let reason = "PostgreSQL runs with fsync=off, and would lose locks at a crash; turn it on";
         return Err(DatabaseError::unfit(url, reason));
@@ -110,6 +116,7 @@ pub(super) fn connect_to_serve(url: &PostgresUrl, row_lock_wait: Duration) -> Re
         conn,
         backend_pid,
         connected_us,
+        database_started_us,
     })
 }
 
@@ -119,7 +126,6 @@ pub(super) fn connect_to_serve(url: &PostgresUrl, row_lock_wait: Duration) -> Re
 /// The planner is told what it would find out only when its statistics are
 /// fresh: each statement looks for few rows by an index.
 fn settings() -> String {
-    let idle = PEER_SILENT_MAX / 2;
     format!(
         "SELECT set_config('synchronous_commit', 'on', FALSE)
           WHERE current_setting('synchronous_commit') NOT IN ('on', 'remote_apply');
@@ -127,10 +133,6 @@ fn settings() -> String {
          SET default_transaction_read_only = off;
          SET statement_timeout = {statement_ms};
          SET idle_in_transaction_session_timeout = {idle_ms};
-         SET tcp_keepalives_idle = {keepalive_s};
-         SET tcp_keepalives_interval = 1;
-         SET tcp_keepalives_count = {keepalives};
-         SET tcp_user_timeout = {silent_ms};
          SET enable_seqscan = off;
          SET enable_hashjoin = off;
          SET enable_mergejoin = off;
@@ -138,10 +140,22 @@ fn settings() -> String {
          SET jit = off;",
         statement_ms = STATEMENT_TIME_MAX.as_millis(),
         idle_ms = IDLE_IN_TRANSACTION_MAX.as_millis(),
-        keepalive_s = idle.as_secs(),
+    )
+}
+
+/// Has PostgreSQL give up a session whose server is gone with its network, as
+/// that gives up PostgreSQL.
+pub(super) fn expect_signs_of_life(conn: &mut PgConnection) -> QueryResult<()> {
+    let idle = PEER_SILENT_MAX / 2;
+    conn.batch_execute(&format!(
+        "SET tcp_keepalives_idle = {idle_s};
+         SET tcp_keepalives_interval = 1;
+         SET tcp_keepalives_count = {keepalives};
+         SET tcp_user_timeout = {silent_ms};",
+        idle_s = idle.as_secs(),
         keepalives = (PEER_SILENT_MAX - idle).as_secs(),
         silent_ms = PEER_SILENT_MAX.as_millis(),
-    )
+    ))
 }
 
 /// Sets for how long a transaction waits for a row or a table that somebody

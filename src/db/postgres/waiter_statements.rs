@@ -19,6 +19,9 @@ pub(super) struct FirstWaiters<'a> {
     /// Not this one.
     pub(super) replica: i64,
     pub(super) now_us: i64,
+    /// Whoever was seen later than this was seen by a clock that has been set
+    /// back.
+    pub(super) soon_us: i64,
     pub(super) believing_since_us: i64,
     pub(super) silent_us_max: i64,
 }
@@ -54,17 +57,14 @@ impl QueryFragment<Pg> for FirstWaiters<'_> {
              WHERE id <> ",
         );
         out.push_bind_param::<BigInt, _>(&self.replica)?;
+        out.push_sql("\n                AND seen_us < ");
+        out.push_bind_param::<BigInt, _>(&self.soon_us)?;
         out.push_sql(
             ") AS living\n \
              CROSS JOIN LATERAL (SELECT place\n                       \
              FROM waiters\n                      \
              WHERE waiters.name = wanted.name\n                        \
-             AND waiters.replica = living.id\n                        \
-             AND wait_until_us > ",
-        );
-        out.push_bind_param::<BigInt, _>(&self.now_us)?;
-        out.push_sql(
-            "\n                      \
+             AND waiters.replica = living.id\n                      \
              ORDER BY place\n                      \
              LIMIT 1) AS first\n \
              WHERE believed_until_us > ",
@@ -213,10 +213,10 @@ impl QueryFragment<Pg> for MarkLines<'_> {
 
 impl RunQueryDsl<PgConnection> for MarkLines<'_> {}
 
-/// Sends a message with the commit, or at once outside of a transaction.
+/// Sends messages with the commit, or at once outside of a transaction.
 pub(super) struct Notify<'a> {
     pub(super) channel: &'a str,
-    pub(super) text: &'a str,
+    pub(super) texts: &'a [String],
 }
 
 impl QueryId for Notify<'_> {
@@ -228,9 +228,9 @@ impl QueryFragment<Pg> for Notify<'_> {
     fn walk_ast<'b>(&'b self, mut out: AstPass<'_, 'b, Pg>) -> QueryResult<()> {
         out.push_sql("SELECT pg_notify(");
         out.push_bind_param::<Text, _>(self.channel)?;
-        out.push_sql(", ");
-        out.push_bind_param::<Text, _>(self.text)?;
-        out.push_sql(")");
+        out.push_sql(", text) FROM unnest(");
+        out.push_bind_param::<Array<Text>, _>(self.texts)?;
+        out.push_sql(") AS messages (text)");
         Ok(())
     }
 }

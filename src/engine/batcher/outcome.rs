@@ -106,10 +106,10 @@ impl<S: Store + 'static> Batcher<S> {
                 }
             }
         }
+        // Those that are suspect are looked at as such.
         let retry = Instant::now() + REOPEN_INTERVAL;
-        self.retry_at = retry;
         for name in names {
-            if self.lines.waiting_for(&name) > 0 {
+            if self.lines.waiting_for(&name) > 0 && !self.suspects.contains(&name) {
                 self.timers.arm(retry, name);
             }
         }

@@ -4,12 +4,13 @@
 use std::fmt;
 use std::time::Instant;
 
-use super::{Batcher, Failing};
+use super::{Batcher, Failing, Kind};
 use crate::db::{Standing, Store, StoreError};
 use crate::engine::hearing::HearingChange;
 use crate::engine::tasks::Work;
 use crate::limits::{
-    BEAT_INTERVAL, DEAF_LOOK_INTERVAL, PRUNE_INTERVAL, PRUNE_ROWS_MAX, SWEEP_DELAY_MAX, SWEEP_INTERVAL, SWEEP_ROWS_MAX,
+    BEAT_INTERVAL, DEAF_LOOK_INTERVAL, PRUNE_INTERVAL, PRUNE_ROWS_MAX, REOPEN_INTERVAL, SWEEP_DELAY_MAX,
+    SWEEP_INTERVAL, SWEEP_ROWS_MAX,
 };
 use crate::lock::Operation;
 
@@ -29,7 +30,7 @@ impl<S: Store + 'static> Batcher<S> {
     /// ever.
     pub(super) fn keep_up(&mut self, idle: bool) {
         let now = Instant::now();
-        if now >= self.next_beat && now >= self.retry_at {
+        if now >= self.next_beat {
             self.next_beat = now + BEAT_INTERVAL;
             match self.beat(now) {
                 Ok(()) if self.failing == Some(Failing::Upkeep) => self.note_success(),
@@ -53,8 +54,14 @@ impl<S: Store + 'static> Batcher<S> {
 
     fn beat(&mut self, now: Instant) -> Result<(), StoreError> {
         let call = self.hearing.as_ref().is_some_and(|hearing| hearing.wants_call(now));
-        if self.store.beat(call)? == Standing::Forgotten {
-            log::warn!("the database had forgotten this server; telling it again who waits here");
+        match self.store.beat(call)? {
+            Standing::Known => return Ok(()),
+            Standing::Doubted => log::debug!("this server was silent; looking at all its lines"),
+            Standing::Forgotten => {
+                log::warn!("the database had forgotten this server; telling it again who waits here");
+            }
+        }
+        if self.hearing.is_some() {
             self.unsettled.extend(self.lines.names().cloned());
         }
         Ok(())
@@ -91,7 +98,7 @@ impl<S: Store + 'static> Batcher<S> {
             for name in expired {
                 work.add_own(name, Operation::Expire);
             }
-            if self.commit(work) && is_full {
+            if self.commit(work, Kind::Own) && is_full {
                 self.next_sweep = now;
             }
         }
@@ -105,8 +112,10 @@ impl<S: Store + 'static> Batcher<S> {
     }
 
     /// Logs the first cause; what is said while the database is being opened
-    /// again mostly follows from it.
+    /// again mostly follows from it. Whatever nobody asks for is not tried again
+    /// at once.
     pub(super) fn note_failure(&mut self, failing: Failing, what: fmt::Arguments<'_>, error: &StoreError) {
+        self.retry_at = Instant::now() + REOPEN_INTERVAL;
         if self.failing.is_some() {
             log::debug!("{what} failed again: {error}");
         } else {

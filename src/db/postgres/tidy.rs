@@ -1,0 +1,80 @@
+//! What tidies the table: expired locks, and rows that nobody uses.
+
+use std::time::Duration;
+
+use diesel::dsl::sql;
+use diesel::pg::PgConnection;
+use diesel::prelude::*;
+use diesel::sql_types::{BigInt, Bool, Nullable};
+
+use crate::db::StoreError;
+use crate::db::postgres::failed;
+use crate::db::schema::resources;
+use crate::lock::ResourceName;
+
+/// See `Store::expired`. Rows that somebody has locked are left out: their lock
+/// is being looked at, or they would have to be waited for.
+pub(super) fn expired(conn: &mut PgConnection, rows_max: usize) -> Result<Vec<ResourceName>, StoreError> {
+    let names: Vec<String> = resources::table
+        .select(resources::name)
+        // A subquery, so that the clock is read once and the index can be used.
+        .filter(resources::expires_at_us.le(sql::<Nullable<BigInt>>("(SELECT clock_us())")))
+        // Freed by hand, with the rest of the lock left standing.
+        .filter(resources::locked_by.is_not_null())
+        .order(resources::expires_at_us)
+        .limit(rows_max as i64)
+        .for_share()
+        .skip_locked()
+        .load(conn)
+        .map_err(failed)?;
+    names.iter().map(|name| known_name(name)).collect()
+}
+
+/// See `Store::prune`. The next look begins at `after`, and leaves there where
+/// the one after it begins.
+pub(super) fn prune(
+    conn: &mut PgConnection,
+    after: &mut String,
+    rows_max: usize,
+    idle_days: u32,
+) -> Result<usize, StoreError> {
+    let idle = Duration::from_secs(u64::from(idle_days) * 24 * 3600);
+    let now_us: i64 = sql::<BigInt>("SELECT clock_us()").get_result(conn).map_err(failed)?;
+    let deadline_us = now_us - idle.as_micros() as i64;
+    let rows: Vec<(String, Option<i64>)> = resources::table
+        .select((resources::name, resources::released_at_us))
+        .filter(resources::name.gt(&*after))
+        .order(resources::name)
+        .limit(rows_max as i64)
+        .load(conn)
+        .map_err(failed)?;
+    let idle = |released_at_us: &Option<i64>| released_at_us.is_some_and(|at_us| at_us < deadline_us);
+    let any_idle = rows.iter().any(|(_, released_at_us)| idle(released_at_us));
+    let from = match rows.last() {
+        Some((last, _)) if rows.len() == rows_max => std::mem::replace(after, last.clone()),
+        _ => std::mem::take(after),
+    };
+    let Some((to, _)) = rows.last().filter(|_| any_idle) else {
+        return Ok(0);
+    };
+    // One statement is one transaction, and it looks again: nothing that was taken meanwhile goes. It waits for no row
+    // that somebody else has locked: that one is in use.
+    let doomed = diesel::alias!(resources as doomed);
+    let doomed = doomed
+        .select(doomed.field(resources::id))
+        .filter(doomed.field(resources::name).gt(from))
+        .filter(doomed.field(resources::name).le(to))
+        .filter(doomed.field(resources::locked_by).is_null())
+        .filter(doomed.field(resources::released_at_us).lt(deadline_us))
+        .filter(sql::<Bool>("NOT doomed.has_waiters"))
+        .for_update()
+        .skip_locked();
+    diesel::delete(resources::table.filter(resources::id.eq_any(doomed)))
+        .execute(conn)
+        .map_err(failed)
+}
+
+fn known_name(name: &str) -> Result<ResourceName, StoreError> {
+    ResourceName::new(name)
+        .ok_or_else(|| StoreError::Failed(format!("table resources holds the impossible name {name:?}")))
+}
