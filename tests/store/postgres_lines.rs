@@ -63,6 +63,9 @@ fn the_first_of_all_is_served_by_its_own_store_and_nobody_else_before() {
 #[test]
 fn whoever_is_silent_for_two_seconds_is_not_waited_for() {
     let backend = Postgres::new();
+    // Just after its start nobody could have given a sign of life.
+    let age = "SELECT now() > pg_postmaster_start_time() + INTERVAL '2 s'";
+    eventually("the database has run for a while", SOON, || backend.sql(age) == ["t"]);
     let (mut a, mut b) = (Server::on(&backend), Server::on(&backend));
     grant(&mut a.store, "r");
     b.asks(acquire("first", None));
