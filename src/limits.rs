@@ -204,8 +204,10 @@ pub const TOKENS_LOST_MAX: i64 = 1 << 36;
 /// Between two looks at a resource that could not be looked at for long.
 pub const SUSPECT_INTERVAL_MAX: Duration = Duration::from_secs(2);
 
-/// Such resources that are looked at between two batches: if each of them is
-/// locked, requests wait as much longer, ROW_LOCK_AGAIN_WAIT_MAX for each.
+/// Between such a look that failed and the next one at another.
+pub const SUSPECT_REST: Duration = Duration::from_millis(25);
+
+/// Such resources that are looked at between two batches.
 pub const SUSPECTS_AT_ONCE_MAX: usize = 8;
 
 /// Between two attempts to open a database again that has failed.

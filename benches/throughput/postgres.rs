@@ -32,12 +32,12 @@ impl Cluster {
             _directory: directory,
         };
         let facts = "SELECT current_setting('server_version'), current_setting('fsync'), \
-                     current_setting('synchronous_commit'), current_setting('shared_buffers')";
+                     current_setting('shared_buffers')";
         let facts = psql(&cluster.url_of("postgres"), facts).concat();
         let facts: Vec<_> = facts.split('|').collect();
         println!(
-            "PostgreSQL {}, fsync {}, synchronous_commit {}, shared_buffers {}; the rest as it comes.\n",
-            facts[0], facts[1], facts[2], facts[3]
+            "PostgreSQL {}, fsync {}, shared_buffers {}; the rest as it comes.\n",
+            facts[0], facts[1], facts[2]
         );
         cluster
     }

@@ -6,7 +6,7 @@ use std::cmp::Reverse;
 use std::collections::{BinaryHeap, HashSet};
 use std::time::{Duration, Instant};
 
-use crate::limits::{REOPEN_INTERVAL, SUSPECT_INTERVAL_MAX};
+use crate::limits::{REOPEN_INTERVAL, SUSPECT_INTERVAL_MAX, SUSPECT_REST};
 use crate::lock::ResourceName;
 
 /// The names, and when to look at each.
@@ -14,6 +14,9 @@ use crate::lock::ResourceName;
 pub(super) struct Suspects {
     heap: BinaryHeap<Reverse<(Instant, ResourceName, Duration)>>,
     names: HashSet<ResourceName>,
+    /// Until when none is looked at, because a look just failed: so many may
+    /// fail that nothing else were done.
+    resting_until: Option<Instant>,
 }
 
 /// One that is to be looked at now.
@@ -42,7 +45,8 @@ impl Suspects {
 
     /// When to look at the next.
     pub(super) fn next(&self) -> Option<Instant> {
-        self.heap.peek().map(|Reverse((instant, ..))| *instant)
+        let due = self.heap.peek().map(|Reverse((instant, ..))| *instant)?;
+        Some(self.resting_until.map_or(due, |resting_until| due.max(resting_until)))
     }
 
     /// Takes out one that is to be looked at now. It is still one of them.
@@ -63,6 +67,7 @@ impl Suspects {
     pub(super) fn put_back(&mut self, suspect: Suspect, now: Instant) {
         let interval = (2 * suspect.interval).clamp(REOPEN_INTERVAL, SUSPECT_INTERVAL_MAX);
         self.heap.push(Reverse((now + interval, suspect.name, interval)));
+        self.resting_until = Some(now + SUSPECT_REST);
     }
 }
 
@@ -97,5 +102,20 @@ mod tests {
             suspect = suspects.take_due(now).expect("it is due");
         }
         assert_eq!(waited, [250, 500, 1000, 2000, 2000]);
+    }
+
+    #[test]
+    fn after_a_failure_the_others_wait_a_moment_too() {
+        let start = Instant::now();
+        let mut suspects = Suspects::default();
+        suspects.add(name("a"), start);
+        suspects.add(name("b"), start);
+
+        let first = suspects.take_due(start).expect("it is due");
+        suspects.put_back(first, start);
+
+        assert!(suspects.take_due(start).is_none());
+        assert_eq!(suspects.next(), Some(start + SUSPECT_REST));
+        assert!(suspects.take_due(start + SUSPECT_REST).is_some());
     }
 }
