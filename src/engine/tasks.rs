@@ -111,9 +111,9 @@ impl Work {
         });
     }
 
-    /// Whether more of what nobody asked for fits.
-    pub(super) fn has_room(&self) -> bool {
-        self.tasks.len() < BATCH_OPERATIONS_MAX
+    /// How much more of what nobody asked for fits.
+    pub(super) fn room(&self) -> usize {
+        BATCH_OPERATIONS_MAX.saturating_sub(self.tasks.len())
     }
 
     pub(super) fn is_empty(&self) -> bool {

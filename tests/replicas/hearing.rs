@@ -101,14 +101,7 @@ fn a_server_that_hears_nothing_looks_by_itself_and_says_so() {
         let name = format!("r{round}");
         replicas.hold(0, &name);
         let mut waiter = replicas.in_line(1, &name, "waiter");
-        let released = Instant::now();
-        replicas.release(0, &name, "holder");
-        granted_within(&mut waiter, SOON);
-        assert!(
-            released.elapsed() < Duration::from_secs(2),
-            "after {:?}",
-            released.elapsed()
-        );
+        replicas.hands_over_within(Duration::from_secs(2), (0, &name, "holder"), &mut waiter);
     }
 
     deaf.drop_notifications(false);

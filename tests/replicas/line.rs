@@ -117,15 +117,7 @@ fn whoever_leaves_is_passed_over_at_once_by_those_who_wait_elsewhere() {
     let mut living = replicas.in_line(1, "r", "living");
 
     drop(left);
-    let released = Instant::now();
-    replicas.release(1, "r", "holder");
-    granted_within(&mut living, SOON);
-
-    assert!(
-        released.elapsed() < Duration::from_secs(1),
-        "after {:?}",
-        released.elapsed()
-    );
+    replicas.hands_over_within(Duration::from_secs(1), (1, "r", "holder"), &mut living);
     eventually("nobody is in the table any more", SOON, || replicas.waiting("r") == 0);
 }
 
@@ -137,15 +129,7 @@ fn whoever_timed_out_is_not_waited_for_elsewhere() {
     let mut second = replicas.in_line(1, "r", "second");
 
     assert_eq!(first.answer().status, 408);
-    let released = Instant::now();
-    replicas.release(1, "r", "holder");
-    granted_within(&mut second, SOON);
-
-    assert!(
-        released.elapsed() < Duration::from_secs(1),
-        "after {:?}",
-        released.elapsed()
-    );
+    replicas.hands_over_within(Duration::from_secs(1), (1, "r", "holder"), &mut second);
 }
 
 #[test]
@@ -158,16 +142,9 @@ fn a_server_that_stops_keeps_nobody_waiting() {
     replicas.servers[0].signal(rustix::process::Signal::TERM);
     assert_eq!(first.answer().status, 503);
     let status = replicas.servers[0].wait(SOON).expect("it ends");
-    let released = Instant::now();
-    replicas.release(1, "r", "holder");
-    granted_within(&mut second, SOON);
+    replicas.hands_over_within(Duration::from_secs(1), (1, "r", "holder"), &mut second);
 
     assert!(status.success());
-    assert!(
-        released.elapsed() < Duration::from_secs(1),
-        "after {:?}",
-        released.elapsed()
-    );
     assert_eq!(replicas.database.sql("SELECT count(*) FROM replicas"), ["1"]);
 }
 
@@ -187,4 +164,18 @@ fn people_see_the_line() {
     for (row, pid) in line.iter().zip(pids) {
         assert!(row.starts_with("r|cls runserver on ") && row.ends_with(&pid), "{row}");
     }
+}
+
+#[test]
+fn each_server_takes_two_connections() {
+    let replicas = Replicas::start(2);
+    replicas.hold(0, "r");
+    let mut waiter = replicas.in_line(1, "r", "waiter");
+    let sessions = "SELECT count(*) FROM pg_stat_activity \
+                    WHERE datname = current_database() AND application_name LIKE 'cls %'";
+
+    eventually("both listen", SOON, || replicas.database.sql(sessions) == ["4"]);
+    replicas.hands_over_within(SOON, (0, "r", "holder"), &mut waiter);
+
+    assert_eq!(replicas.database.sql(sessions), ["4"]);
 }

@@ -7,7 +7,7 @@ mod load;
 mod partition;
 
 use std::net::SocketAddr;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use tempfile::TempDir;
 
@@ -85,6 +85,15 @@ impl Replicas {
     fn release(&self, replica: usize, name: &str, key: &str) {
         let answer = self.client(replica).delete(name, key);
         assert_eq!(answer.status, 204, "{}", answer.body);
+    }
+
+    /// Releases by a server, and sees somebody in line granted so soon.
+    fn hands_over_within(&self, wait_max: Duration, (replica, name, key): (usize, &str, &str), waiter: &mut Client) {
+        let released = Instant::now();
+        self.release(replica, name, key);
+        granted_within(waiter, SOON);
+        let waited = released.elapsed();
+        assert!(waited < wait_max, "after {waited:?}");
     }
 
     /// Sends a PUT that waits a minute, and returns when it stands in line.

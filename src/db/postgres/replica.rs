@@ -2,8 +2,10 @@
 //!
 //! By it the others know whether to wait for those who wait here. Nothing else
 //! is decided by it: a server that is taken for gone and is not may still
-//! grant, by the same locked rows as everybody.
+//! grant, by the same locked rows as everybody. So nothing of it has to be on a
+//! standby, and where that does not answer nobody waits for it.
 
+use diesel::connection::SimpleConnection;
 use diesel::dsl::sql;
 use diesel::pg::PgConnection;
 use diesel::prelude::*;
@@ -18,28 +20,35 @@ pub(super) fn register(conn: &mut PgConnection) -> QueryResult<i64> {
     let host = node.nodename().to_string_lossy();
     let description = format!("cls runserver on {host} (pid {})", std::process::id());
     let clock = || sql::<BigInt>("clock_us()");
-    diesel::insert_into(replicas::table)
-        .values((
-            replicas::description.eq(description),
-            replicas::started_at_us.eq(clock()),
-            replicas::seen_us.eq(clock()),
-        ))
-        .returning(replicas::id)
-        .get_result(conn)
+    locally(conn, |conn| {
+        diesel::insert_into(replicas::table)
+            .values((
+                replicas::description.eq(description),
+                replicas::started_at_us.eq(clock()),
+                replicas::seen_us.eq(clock()),
+            ))
+            .returning(replicas::id)
+            .get_result(conn)
+    })
 }
 
 /// Gives a sign of life. Says for how many microseconds there was none, which
 /// is less than nothing if the clock was set back; `None` if nobody knows the
 /// server any more.
 pub(super) fn beat(conn: &mut PgConnection, replica: i64) -> QueryResult<Option<i64>> {
+    // One statement, because it is sent so often: what it sets holds until its end.
     sql::<BigInt>(
         "UPDATE replicas
             SET seen_us = clock_us()
-           FROM (SELECT id, clock_us() - seen_us AS silent_us FROM replicas WHERE id = ",
+           FROM (SELECT id, clock_us() - seen_us AS silent_us,
+                        set_config('synchronous_commit', 'local', TRUE)
+                   FROM replicas
+                  WHERE id = ",
     )
     .bind::<BigInt, _>(replica)
     .sql(
-        " FOR UPDATE) AS before
+        "
+                    FOR UPDATE) AS before
           WHERE replicas.id = before.id
          RETURNING before.silent_us",
     )
@@ -49,9 +58,11 @@ pub(super) fn beat(conn: &mut PgConnection, replica: i64) -> QueryResult<Option<
 
 /// Deletes the server and whoever waits there.
 pub(super) fn leave(conn: &mut PgConnection, replica: i64) -> QueryResult<()> {
-    diesel::delete(waiters::table.filter(waiters::replica.eq(replica))).execute(conn)?;
-    diesel::delete(replicas::table.find(replica)).execute(conn)?;
-    Ok(())
+    locally(conn, |conn| {
+        diesel::delete(waiters::table.filter(waiters::replica.eq(replica))).execute(conn)?;
+        diesel::delete(replicas::table.find(replica)).execute(conn)?;
+        Ok(())
+    })
 }
 
 /// Deletes servers that have been silent for long, and not only because nobody
@@ -66,17 +77,27 @@ pub(super) fn forget_the_silent(conn: &mut PgConnection, believing_since_us: i64
     let silent = replicas::table
         .filter(replicas::seen_us.lt(long_ago()))
         .filter(believing_since_us.into_sql::<BigInt>().lt(long_ago()));
-    diesel::delete(silent).execute(conn)?;
-    diesel::sql_query(
-        "DELETE FROM waiters
-          USING (SELECT name, replica, place
-                   FROM waiters
-                  WHERE NOT EXISTS (SELECT FROM replicas WHERE replicas.id = waiters.replica)
-                    FOR UPDATE SKIP LOCKED) AS orphan
-          WHERE waiters.name = orphan.name
-            AND waiters.replica = orphan.replica
-            AND waiters.place = orphan.place",
-    )
-    .execute(conn)?;
-    Ok(())
+    locally(conn, |conn| {
+        diesel::delete(silent).execute(conn)?;
+        diesel::sql_query(
+            "DELETE FROM waiters
+              USING (SELECT name, replica, place
+                       FROM waiters
+                      WHERE NOT EXISTS (SELECT FROM replicas WHERE replicas.id = waiters.replica)
+                        FOR UPDATE SKIP LOCKED) AS orphan
+              WHERE waiters.name = orphan.name
+                AND waiters.replica = orphan.replica
+                AND waiters.place = orphan.place",
+        )
+        .execute(conn)?;
+        Ok(())
+    })
+}
+
+/// Runs a transaction that need not be on a standby.
+fn locally<T>(conn: &mut PgConnection, work: impl FnOnce(&mut PgConnection) -> QueryResult<T>) -> QueryResult<T> {
+    conn.transaction(|conn| {
+        conn.batch_execute("SET LOCAL synchronous_commit = local")?;
+        work(conn)
+    })
 }

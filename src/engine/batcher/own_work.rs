@@ -63,14 +63,14 @@ impl<S: Store + 'static> Batcher<S> {
         let suspects = &self.suspects;
         let mut kept = Vec::new();
         for (name, fencing_token) in self.returns.drain(..) {
-            if work.has_room() && !suspects.contains(&name) {
+            if work.room() > 0 && !suspects.contains(&name) {
                 work.add_return(name, fencing_token);
             } else {
                 kept.push((name, fencing_token));
             }
         }
         self.returns = kept;
-        while work.has_room()
+        while work.room() > 0
             && now >= self.retry_at
             && let Some((name, place)) = self.left.pop()
         {
@@ -81,15 +81,14 @@ impl<S: Store + 'static> Batcher<S> {
                 work.left.push((row, place));
             }
         }
-        while work.has_room()
-            && now >= self.retry_at
-            && let Some(name) = self.unsettled.iter().find(|name| !suspects.contains(name)).cloned()
-        {
+        let room = if now >= self.retry_at { work.room() } else { 0 };
+        let unsettled = self.unsettled.iter().filter(|name| !suspects.contains(name));
+        for name in unsettled.take(room).cloned().collect::<Vec<_>>() {
             self.unsettled.remove(&name);
             let row = work.add_own(name, Operation::Expire);
             work.restated.push(row);
         }
-        while work.has_room()
+        while work.room() > 0
             && let Some(name) = self.timers.take_due(now)
         {
             if !suspects.contains(&name) {
@@ -106,12 +105,8 @@ impl<S: Store + 'static> Batcher<S> {
                 return;
             };
             let mut work = Work::default();
-            let (own, others) = std::mem::take(&mut self.returns)
-                .into_iter()
-                .partition(|(name, _)| *name == suspect.name);
-            self.returns = others;
-            let own: Vec<_> = own;
-            for (name, fencing_token) in own {
+            let returns = self.returns.extract_if(.., |(name, _)| *name == suspect.name);
+            for (name, fencing_token) in returns {
                 work.add_return(name, fencing_token);
             }
             let row = work.add_own(suspect.name.clone(), Operation::Expire);
