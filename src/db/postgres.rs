@@ -48,6 +48,7 @@ use self::lines::{Elsewhere, Viewpoint, to_look_at};
 use self::listener::PostgresListener;
 use self::message::Message;
 use self::numbers::{Known, Numbers};
+use self::replica::Registration;
 use self::session::{ServingSession, connect_to_serve, wait_for_locks};
 use self::watchdog::Watchdog;
 use crate::clock::Timestamp;
@@ -61,7 +62,8 @@ use crate::lock::{ResourceName, Rows};
 pub struct PostgresStore {
     url: PostgresUrl,
     numbers: Numbers,
-    /// The number of this server, as `replicas` has it.
+    registration: Registration,
+    /// Its number, for the listener.
     replica: Arc<AtomicI64>,
     /// No server is taken for gone because it was silent before this instant, by
     /// the database's clock: while this one was cut off others may have been.
@@ -98,12 +100,13 @@ impl PostgresStore {
             database_started_us,
             ..
         } = connect_to_serve(&url, ROW_LOCK_WAIT_MAX).map_err(failed)?;
-        let replica = replica::register(&mut conn).map_err(failed)?;
+        let registration = replica::register(&mut conn).map_err(failed)?;
         let watchdog = Watchdog::spawn(url.clone()).map_err(failed)?;
         Ok(Self {
             url,
             numbers: Numbers::default(),
-            replica: Arc::new(AtomicI64::new(replica)),
+            registration,
+            replica: Arc::new(AtomicI64::new(registration.id)),
             believing_since_us: database_started_us,
             worked: Instant::now(),
             beat: Some(Instant::now()),
@@ -194,10 +197,6 @@ impl PostgresStore {
         StoreError::Failed(reason)
     }
 
-    fn replica(&self) -> i64 {
-        self.replica.load(Ordering::Relaxed)
-    }
-
     /// Runs one batch in one transaction that begins with `begin`.
     fn batch(
         &mut self,
@@ -208,7 +207,7 @@ impl PostgresStore {
         self.with_connection(|store, conn| {
             let locked = rows::lock(conn, names, store.numbers.wanted_block(), begin)?;
             let viewpoint = Viewpoint {
-                replica: store.replica(),
+                replica: store.registration.id,
                 believing_since_us: store.believing_since_us,
                 now: locked.now,
             };
@@ -259,10 +258,10 @@ impl Store for PostgresStore {
     fn beat(&mut self, call: bool) -> Result<Standing, StoreError> {
         self.with_connection(|store, conn| {
             let began = Instant::now();
-            let silent_us = replica::beat(conn, store.replica()).map_err(failed)?;
+            let silent_us = replica::beat(conn, store.registration).map_err(failed)?;
             if silent_us.is_none() {
-                let replica = replica::register(conn).map_err(failed)?;
-                store.replica.store(replica, Ordering::Release);
+                store.registration = replica::register(conn).map_err(failed)?;
+                store.replica.store(store.registration.id, Ordering::Release);
             }
             // Others see the sign of life when it is committed, and that is now.
             let last_beat = store.beat.replace(began);
@@ -287,7 +286,7 @@ impl Store for PostgresStore {
     }
 
     fn leave(&mut self) -> Result<(), StoreError> {
-        self.with_connection(|store, conn| replica::leave(conn, store.replica()).map_err(failed))
+        self.with_connection(|store, conn| replica::leave(conn, store.registration).map_err(failed))
     }
 
     fn listen(&mut self) -> Option<Box<dyn Listener>> {

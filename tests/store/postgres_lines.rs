@@ -252,3 +252,20 @@ fn a_server_that_leaves_or_is_silent_for_long_is_not_in_the_tables_any_more() {
     assert_eq!(later.beat(false), Ok(Standing::Known));
     assert_eq!(backend.sql(left), ["2|0"]);
 }
+
+#[test]
+fn no_server_takes_the_number_of_another_for_its_own() {
+    let backend = Postgres::new();
+    let (mut a, mut b) = (backend.open(), backend.open());
+
+    backend.sql("TRUNCATE replicas RESTART IDENTITY");
+    // It gets the number that the other had.
+    assert_eq!(b.beat(false), Ok(Standing::Forgotten));
+    assert_eq!(a.beat(false), Ok(Standing::Forgotten));
+
+    assert_eq!(backend.sql("SELECT count(*) FROM replicas"), ["2"]);
+    assert_eq!(a.beat(false), Ok(Standing::Known));
+    assert_eq!(b.beat(false), Ok(Standing::Known));
+    a.leave().expect("it leaves");
+    assert_eq!(b.beat(false), Ok(Standing::Known));
+}

@@ -14,8 +14,17 @@ use diesel::sql_types::BigInt;
 use crate::db::schema::{replicas, waiters};
 use crate::limits::REPLICA_FORGOTTEN_AFTER;
 
-/// Enters a new server, and says which number it has.
-pub(super) fn register(conn: &mut PgConnection) -> QueryResult<i64> {
+/// By what a server knows its row again: its number, and when that was given.
+/// Numbers begin anew where somebody makes the table anew, and may be lost with
+/// the end of PostgreSQL's log.
+#[derive(Clone, Copy)]
+pub(super) struct Registration {
+    pub(super) id: i64,
+    started_at_us: i64,
+}
+
+/// Enters a new server.
+pub(super) fn register(conn: &mut PgConnection) -> QueryResult<Registration> {
     let node = rustix::system::uname();
     let host = node.nodename().to_string_lossy();
     let description = format!("cls runserver on {host} (pid {})", std::process::id());
@@ -27,15 +36,16 @@ pub(super) fn register(conn: &mut PgConnection) -> QueryResult<i64> {
                 replicas::started_at_us.eq(clock()),
                 replicas::seen_us.eq(clock()),
             ))
-            .returning(replicas::id)
+            .returning((replicas::id, replicas::started_at_us))
             .get_result(conn)
+            .map(|(id, started_at_us)| Registration { id, started_at_us })
     })
 }
 
 /// Gives a sign of life. Says for how many microseconds there was none, which
 /// is less than nothing if the clock was set back; `None` if nobody knows the
 /// server any more.
-pub(super) fn beat(conn: &mut PgConnection, replica: i64) -> QueryResult<Option<i64>> {
+pub(super) fn beat(conn: &mut PgConnection, registration: Registration) -> QueryResult<Option<i64>> {
     // One statement, because it is sent so often: what it sets holds until its end.
     sql::<BigInt>(
         "UPDATE replicas
@@ -45,7 +55,9 @@ pub(super) fn beat(conn: &mut PgConnection, replica: i64) -> QueryResult<Option<
                    FROM replicas
                   WHERE id = ",
     )
-    .bind::<BigInt, _>(replica)
+    .bind::<BigInt, _>(registration.id)
+    .sql(" AND started_at_us = ")
+    .bind::<BigInt, _>(registration.started_at_us)
     .sql(
         "
                     FOR UPDATE) AS before
@@ -57,10 +69,13 @@ pub(super) fn beat(conn: &mut PgConnection, replica: i64) -> QueryResult<Option<
 }
 
 /// Deletes the server and whoever waits there.
-pub(super) fn leave(conn: &mut PgConnection, replica: i64) -> QueryResult<()> {
+pub(super) fn leave(conn: &mut PgConnection, registration: Registration) -> QueryResult<()> {
+    let row = replicas::table.find(registration.id);
+    let own = row.filter(replicas::started_at_us.eq(registration.started_at_us));
     locally(conn, |conn| {
-        diesel::delete(waiters::table.filter(waiters::replica.eq(replica))).execute(conn)?;
-        diesel::delete(replicas::table.find(replica)).execute(conn)?;
+        if diesel::delete(own).execute(conn)? > 0 {
+            diesel::delete(waiters::table.filter(waiters::replica.eq(registration.id))).execute(conn)?;
+        }
         Ok(())
     })
 }

@@ -56,7 +56,7 @@ impl<S: Store + 'static> Batcher<S> {
         let call = self.hearing.as_ref().is_some_and(|hearing| hearing.wants_call(now));
         match self.store.beat(call)? {
             Standing::Known => return Ok(()),
-            Standing::Doubted => log::debug!("this server was silent; looking at all its lines"),
+            Standing::Doubted => log::warn!("others may have taken this server for gone; looking at all its lines"),
             Standing::Forgotten => {
                 log::warn!("the database had forgotten this server; telling it again who waits here");
             }
