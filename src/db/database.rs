@@ -240,12 +240,13 @@ impl Database {
         }
     }
 
-    /// Refuses a database that lacks migrations.
+    /// Refuses a database that lacks migrations, or rights to serve from it.
     pub fn require_migrated(&mut self) -> Result<(), DatabaseError> {
         let names = self.migrations()?.unapplied();
-        match names.len() {
-            0 => Ok(()),
-            count => Err(DatabaseError::Unmigrated { count, names }),
+        match (names.len(), &mut self.opened) {
+            (0, Opened::Sqlite(_)) => Ok(()),
+            (0, Opened::Postgres(database)) => database.require_rights_to_serve(),
+            (count, _) => Err(DatabaseError::Unmigrated { count, names }),
         }
     }
 

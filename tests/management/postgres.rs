@@ -364,3 +364,32 @@ fn held_locks_is_true_at_every_moment() {
         assert_eq!(held, ["ever|b|||t", "long|a|3600|t|t"]);
     });
 }
+
+#[test]
+fn a_role_without_rights_is_told_which_to_ask_for() {
+    let desk = PostgresDesk::migrated();
+    let role = format!("role_{}", desk.database.name);
+    desk.database
+        .sql(&format!("CREATE ROLE {role} LOGIN PASSWORD 'pass@word'"));
+    let url = desk.url_with("//cls:", &format!("//{role}:"));
+    let cls = desk.cls().with("DATABASE_URL", &url);
+    let grant = |what: &str| {
+        let statement = format!("GRANT ALL ON ALL {what} IN SCHEMA public TO {role}");
+        desk.database.sql(&statement);
+    };
+
+    let with_none = failure(&cls.run(&["check"]), 1);
+    grant("TABLES");
+    let with_tables = failure(&cls.run(&["runserver", "127.0.0.1:0"]), 1);
+    grant("SEQUENCES");
+    let with_all = cls.run(&["check"]);
+
+    for line in [with_none, with_tables] {
+        assert!(
+            line.contains("the role lacks rights; as the owner run GRANT ALL"),
+            "{line}"
+        );
+    }
+    assert!(with_all.status.success(), "{}", text(&with_all.stderr));
+    desk.database.sql(&format!("DROP OWNED BY {role}; DROP ROLE {role}"));
+}

@@ -3,7 +3,7 @@
 use diesel::dsl::sql;
 use diesel::pg::PgConnection;
 use diesel::prelude::*;
-use diesel::sql_types::{Bool, Text};
+use diesel::sql_types::{BigInt, Bool, Text};
 
 use crate::db::database::DatabaseError;
 use crate::db::migrations::{HISTORY_TABLE, Migrations};
@@ -47,12 +47,41 @@ impl PostgresDatabase {
     }
 
     pub(super) fn migrations(&mut self) -> Result<Migrations<'_>, DatabaseError> {
-        let has_history = sql::<Bool>("SELECT to_regclass(")
+        let has_history: bool = sql::<Bool>("SELECT to_regclass(")
             .bind::<Text, _>(HISTORY_TABLE)
             .sql(") IS NOT NULL")
             .get_result(&mut self.conn)
             .map_err(|e| DatabaseError::unfit(&self.url, e))?;
+        if has_history {
+            self.require_rights("SELECT 1 WHERE NOT has_table_privilege('__diesel_schema_migrations', 'SELECT')")?;
+        }
         Ok(Migrations::on_postgres(&mut self.conn, has_history)?)
+    }
+
+    /// Refuses a role that could not serve, though all migrations are applied.
+    pub(super) fn require_rights_to_serve(&mut self) -> Result<(), DatabaseError> {
+        self.require_rights(
+            "SELECT 1
+               FROM unnest(ARRAY['resources', 'waiters', 'replicas', 'token_timeline']) AS needed (name),
+                    unnest(ARRAY['SELECT', 'INSERT', 'UPDATE', 'DELETE']) AS privilege
+              WHERE NOT has_table_privilege(name, privilege)
+             UNION ALL
+             SELECT 1 WHERE NOT has_sequence_privilege('fencing_tokens', 'USAGE')
+                         OR NOT has_sequence_privilege('fencing_tokens', 'UPDATE')",
+        )
+    }
+
+    /// `missing` has a row for each right that is missing.
+    fn require_rights(&mut self, missing: &str) -> Result<(), DatabaseError> {
+        let missing = sql::<BigInt>(&format!("SELECT count(*) FROM ({missing}) AS missing"))
+            .get_result::<i64>(&mut self.conn)
+            .map_err(|e| DatabaseError::unfit(&self.url, e))?;
+        if missing == 0 {
+            return Ok(());
+        }
+        let reason = "the role lacks rights; as the owner run \
+                      GRANT ALL ON ALL TABLES IN SCHEMA public TO it, and the same ON ALL SEQUENCES";
+        Err(DatabaseError::unfit(&self.url, reason))
     }
 
     pub(super) fn into_store(self) -> Result<PostgresStore, StoreError> {
