@@ -1,5 +1,7 @@
 //! `cls check`.
 
+use std::io::{self, Write};
+
 use clap::Args;
 
 use crate::db::{Database, DatabaseUrl, IfMissing};
@@ -14,7 +16,8 @@ impl Check {
     pub(super) fn run(self, settings: &Settings) -> Result<(), CommandError> {
         let url = DatabaseUrl::parse(&settings.database_url)?;
         Database::open(&url, IfMissing::Refuse)?.require_migrated()?;
-        println!("System check identified no issues (0 silenced).");
+        let mut out = io::stdout();
+        writeln!(out, "System check identified no issues (0 silenced).")?;
         Ok(())
     }
 }

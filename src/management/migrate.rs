@@ -35,7 +35,7 @@ impl Migrate {
         let plan = migrations.plan(&target)?;
         if self.plan || self.check {
             if self.plan {
-                print_plan(&migrations, &plan);
+                print_plan(&migrations, &plan)?;
             }
             return if self.check && !plan.is_empty() {
                 Err(CommandError::Unapplied)
@@ -54,16 +54,17 @@ impl Migrate {
             database.keep_servers_off()?;
         }
         let mut migrations = database.migrations()?;
-        println!("Operations to perform:");
+        let mut out = io::stdout();
+        writeln!(out, "Operations to perform:")?;
         match &target {
-            Target::Latest => println!("  Apply all migrations"),
-            Target::Named(name) => println!("  Target specific migration: {name}"),
-            Target::Zero => println!("  Unapply all migrations"),
+            Target::Latest => writeln!(out, "  Apply all migrations")?,
+            Target::Named(name) => writeln!(out, "  Target specific migration: {name}")?,
+            Target::Zero => writeln!(out, "  Unapply all migrations")?,
         }
-        println!("Running migrations:");
+        writeln!(out, "Running migrations:")?;
         let plan = migrations.plan(&target)?;
         if plan.is_empty() {
-            println!("  No migrations to apply.");
+            writeln!(out, "  No migrations to apply.")?;
         }
         run_plan(&mut migrations, &plan)
     }
@@ -71,31 +72,34 @@ impl Migrate {
 
 /// Runs each step and says so, as Django does.
 pub(super) fn run_plan(migrations: &mut Migrations<'_>, plan: &[(Step, String)]) -> Result<(), CommandError> {
+    let mut out = io::stdout();
     for (step, name) in plan {
         match step {
-            Step::Apply => print!("  Applying {name}..."),
-            Step::Unapply => print!("  Unapplying {name}..."),
+            Step::Apply => write!(out, "  Applying {name}...")?,
+            Step::Unapply => write!(out, "  Unapplying {name}...")?,
         }
-        io::stdout().flush()?;
+        out.flush()?;
         if let Err(error) = migrations.run(*step, name) {
-            println!();
+            writeln!(out)?;
             return Err(error.into());
         }
-        println!(" OK");
+        writeln!(out, " OK")?;
     }
     Ok(())
 }
 
-fn print_plan(migrations: &Migrations<'_>, plan: &[(Step, String)]) {
-    println!("Planned operations:");
+fn print_plan(migrations: &Migrations<'_>, plan: &[(Step, String)]) -> io::Result<()> {
+    let mut out = io::stdout();
+    writeln!(out, "Planned operations:")?;
     if plan.is_empty() {
-        println!("  No planned migration operations.");
+        writeln!(out, "  No planned migration operations.")?;
     }
     for (step, name) in plan {
-        println!("{name}");
+        writeln!(out, "{name}")?;
         match step {
-            Step::Apply => println!("    {}", migrations.describe(name)),
-            Step::Unapply => println!("    Undo {}", migrations.describe(name)),
+            Step::Apply => writeln!(out, "    {}", migrations.describe(name))?,
+            Step::Unapply => writeln!(out, "    Undo {}", migrations.describe(name))?,
         }
     }
+    Ok(())
 }

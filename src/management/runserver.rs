@@ -1,6 +1,7 @@
 //! `cls runserver`.
 
-use std::io::ErrorKind;
+use std::fmt;
+use std::io::{self, ErrorKind, Write};
 use std::net::{SocketAddr, TcpListener, ToSocketAddrs};
 use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
@@ -71,7 +72,7 @@ impl Runserver {
         };
         database.require_migrated()?;
         let store = database.into_store()?;
-        println!("System check identified no issues (0 silenced).");
+        say("System check identified no issues (0 silenced).");
         let connections_max = connections_max(settings.connections_max, room);
         let config = ServerConfig {
             workers: settings.workers,
@@ -124,20 +125,27 @@ fn apply_missing(database: &mut Database) -> Result<(), CommandError> {
     let mut migrations = database.migrations()?;
     let plan = migrations.plan(&Target::Latest)?;
     if !plan.is_empty() {
-        println!("Running migrations:");
+        say("Running migrations:");
         run_plan(&mut migrations, &plan)?;
     }
     Ok(())
 }
 
+/// Prints a line. A server that nobody reads serves all the same.
+fn say(line: impl fmt::Display) {
+    if let Err(error) = writeln!(io::stdout(), "{line}") {
+        log::debug!("cannot print: {error}");
+    }
+}
+
 fn banner(bound: SocketAddr, url: &DatabaseUrl) {
-    println!("{}", Local::now().format("%B %d, %Y - %H:%M:%S"));
-    println!(
+    say(Local::now().format("%B %d, %Y - %H:%M:%S"));
+    say(format_args!(
         "Central Locking System version {}, using {url}",
         env!("CARGO_PKG_VERSION")
-    );
-    println!("Starting server at http://{bound}/");
-    println!("Quit the server with CONTROL-C.");
+    ));
+    say(format_args!("Starting server at http://{bound}/"));
+    say("Quit the server with CONTROL-C.");
     log::info!("serving on {bound}");
     if !bound.ip().is_loopback() {
         log::warn!("whoever can reach {bound} can acquire every resource, and release what they know the key of");

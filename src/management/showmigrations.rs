@@ -1,5 +1,7 @@
 //! `cls showmigrations`.
 
+use std::io::{self, Write};
+
 use clap::Args;
 
 use crate::db::{Database, DatabaseUrl, IfMissing};
@@ -14,9 +16,15 @@ impl Showmigrations {
     pub(super) fn run(self, settings: &Settings) -> Result<(), CommandError> {
         let url = DatabaseUrl::parse(&settings.database_url)?;
         let mut database = Database::open(&url, IfMissing::Pretend)?;
-        println!("central_locking_system");
+        let mut out = io::stdout();
+        writeln!(out, "central_locking_system")?;
         for migration in database.migrations()?.states() {
-            println!(" [{}] {}", if migration.applied { 'X' } else { ' ' }, migration.name);
+            writeln!(
+                out,
+                " [{}] {}",
+                if migration.applied { 'X' } else { ' ' },
+                migration.name
+            )?;
         }
         Ok(())
     }

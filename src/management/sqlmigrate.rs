@@ -1,5 +1,7 @@
 //! `cls sqlmigrate`.
 
+use std::io::{self, Write};
+
 use clap::Args;
 
 use crate::db::{DatabaseUrl, Migrations, Step};
@@ -20,10 +22,12 @@ impl Sqlmigrate {
     pub(super) fn run(self, settings: &Settings) -> Result<(), CommandError> {
         let url = DatabaseUrl::parse(&settings.database_url)?;
         let step = if self.backwards { Step::Unapply } else { Step::Apply };
-        println!(
+        let mut out = io::stdout();
+        writeln!(
+            out,
             "BEGIN;\n{}\nCOMMIT;",
             Migrations::sql(&url, &self.name, step)?.trim_end()
-        );
+        )?;
         Ok(())
     }
 }

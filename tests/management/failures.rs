@@ -4,7 +4,7 @@
 use std::fs;
 use std::net::TcpListener;
 
-use super::Desk;
+use super::{Desk, all_shown, failure};
 
 const COMMANDS: [&[&str]; 6] = [
     &["runserver", "127.0.0.1:0"],
@@ -111,4 +111,21 @@ fn too_few_open_files_are_said_before_anything_is_made() {
             "{line}"
         );
     }
+}
+
+#[test]
+fn what_cannot_be_printed_is_an_error_like_any_other() {
+    let desk = Desk::new();
+    let full = desk.cls().under(&["sh", "-c", "\"$0\" \"$@\" > /dev/full"]);
+
+    for arguments in [
+        &["showmigrations"][..],
+        &["sqlmigrate", "0001"],
+        &["migrate", "--plan"],
+        &["migrate"],
+    ] {
+        let line = failure(&full.run(arguments), 1);
+        assert!(line.contains("No space left on device"), "{arguments:?}: {line}");
+    }
+    assert_eq!(desk.succeeds(&["showmigrations"]), all_shown(' '), "nothing was done");
 }
