@@ -268,7 +268,7 @@ mod tests {
 
     use super::*;
     use crate::db::database::sqlite::has_table;
-    use crate::limits::TOKENS_STEP;
+    use crate::limits::{REPLICA_SILENT_MAX, TOKENS_STEP};
 
     fn migrate(conn: &mut SqliteConnection, target: &Target) -> Vec<(Step, String)> {
         let has_history = has_table(conn, HISTORY_TABLE).expect("readable");
@@ -308,6 +308,17 @@ mod tests {
         let step = format!("INCREMENT BY {TOKENS_STEP} ");
 
         assert!(POSTGRES.sql[0].up.contains(&step));
+    }
+
+    #[test]
+    fn people_see_those_in_line_whom_servers_believe_in() {
+        let silent_us = REPLICA_SILENT_MAX.as_micros();
+
+        assert!(
+            POSTGRES.sql[0]
+                .up
+                .contains(&format!("seen_us > now_us - {silent_us}\n"))
+        );
     }
 
     #[test]

@@ -19,8 +19,10 @@
 //! has no other row locked.
 //!
 //! A transaction that does not end has its session ended (see [`watchdog`]).
-//! After any failure the connection is closed, which takes back whatever it had
-//! not committed, and opened again before the next transaction.
+//! A session of which only a transaction failed is kept, with that rolled back.
+//! After any other failure, and one at COMMIT, the connection is closed, which
+//! takes back whatever it had not committed, and opened again before the next
+//! transaction.
 
 mod commit;
 mod lines;
@@ -121,8 +123,7 @@ impl PostgresStore {
         })
     }
 
-    /// Runs `work` on the connection, opened again if it has to be. After a
-    /// failure there is none.
+    /// Runs `work` on the connection, opened again if it has to be.
     fn with_connection<T>(
         &mut self,
         work: impl FnOnce(&mut Self, &mut PgConnection) -> Result<T, StoreError>,
@@ -155,19 +156,19 @@ impl PostgresStore {
         let result = work(self, &mut conn);
         self.watchdog.end();
         let failed_before = std::mem::replace(&mut self.failing, result.is_err());
-        let result = match result {
+        let done = match result {
+            Ok(done) => done,
             Err(error) => {
                 self.reopened = Instant::now();
                 return Err(self.keep_if_it_works(conn, error));
             }
-            done => done,
         };
         self.worked = Instant::now();
         // Where this fails the connection is gone, and what was done is done all the same.
         if !failed_before || wait_for_locks(&mut conn, ROW_LOCK_WAIT_MAX).is_ok() {
             self.conn = Some(conn);
         }
-        result
+        Ok(done)
     }
 
     /// Keeps a session of which only the transaction failed, and not its COMMIT.

@@ -244,11 +244,7 @@ fn a_server_that_is_stopped_in_a_transaction_keeps_its_rows_from_others_for_no_m
         other.sql("BEGIN");
         other.sql("SELECT id FROM resources FOR UPDATE");
         client.send("DELETE", "/resources/r/", &body("k", ""));
-        let waiting = "SELECT count(*) FROM pg_stat_activity \
-                       WHERE datname = current_database() AND wait_event_type = 'Lock'";
-        eventually("the server waits for the row", HEAL_WAIT_MAX, || {
-            server.postgres().sql(waiting) == ["1"]
-        });
+        server.postgres().until_a_server_waits_for_a_row();
 
         server.signal(Signal::STOP);
         other.sql("COMMIT");

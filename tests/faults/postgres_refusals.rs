@@ -14,11 +14,6 @@ use crate::faults::{
 };
 use crate::support::{Client, Cls, Cluster, PostgresDatabase, Server, eventually};
 
-/// Whether a session of the server waits for somebody's lock.
-const WAITS: &str = "SELECT count(*) FROM pg_stat_activity \
-                     WHERE datname = current_database() AND wait_event_type = 'Lock' \
-                       AND application_name LIKE 'cls runserver%'";
-
 /// A server on a database, with its log in a directory of its own.
 struct Setup {
     server: Server,
@@ -127,17 +122,13 @@ fn in_a_deadlock_the_requests_are_503_and_the_other_session_goes_on() {
 
     // The next batch is made of what comes while this one waits.
     release(0);
-    eventually("the server waits for z", HEAL_WAIT_MAX, || {
-        setup.database.sql(WAITS) == ["1"]
-    });
+    setup.database.until_a_server_waits_for_a_row();
     release(1);
     release(2);
     known_client(&setup.server);
     first.sql("COMMIT");
     assert_eq!(releasing[0].1.answer().status, 204);
-    eventually("the server waits for b", HEAL_WAIT_MAX, || {
-        setup.database.sql(WAITS) == ["1"]
-    });
+    setup.database.until_a_server_waits_for_a_row();
     let row = other.sql("SELECT name FROM resources WHERE name = 'a' FOR UPDATE");
     other.sql("COMMIT");
 

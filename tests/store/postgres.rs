@@ -204,9 +204,7 @@ fn time_and_tokens_are_from_after_a_wait_for_a_row() {
             let (now, _) = load(&mut store, &["r"]);
             (now, grant(&mut store, "r"))
         });
-        let waiting = "SELECT count(*) FROM pg_stat_activity \
-                       WHERE datname = current_database() AND wait_event_type = 'Lock'";
-        eventually("the store waits", SOON, || backend.sql(waiting) == ["1"]);
+        backend.database.until_a_server_waits_for_a_row();
         let taken = other.sql("SELECT nextval('fencing_tokens'), clock_us()").remove(0);
         other.sql("COMMIT");
         let (token, clock_us) = taken.split_once('|').expect("two columns");
@@ -230,9 +228,7 @@ fn a_row_that_was_rewritten_while_it_was_waited_for_is_written_where_it_is() {
 
     let granted = thread::scope(|scope| {
         let granting = scope.spawn(|| grant(&mut store, "r"));
-        let waiting = "SELECT count(*) FROM pg_stat_activity \
-                       WHERE datname = current_database() AND wait_event_type = 'Lock'";
-        eventually("the store waits", SOON, || backend.sql(waiting) == ["1"]);
+        backend.database.until_a_server_waits_for_a_row();
         other.sql("COMMIT");
         granting.join().expect("it gets the row")
     });
@@ -274,9 +270,7 @@ fn two_that_lock_the_same_rows_in_the_order_of_names_never_wait_for_each_other()
     thread::scope(|scope| {
         // The row of a is not there for the store, and b is.
         let releasing = scope.spawn(|| run(&mut store, &[("b", release("k")), ("a", release("k"))]));
-        let waiting = "SELECT count(*) FROM pg_stat_activity \
-                       WHERE datname = current_database() AND wait_event_type = 'Lock'";
-        eventually("the store waits for a", SOON, || backend.sql(waiting) == ["1"]);
+        backend.database.until_a_server_waits_for_a_row();
         other.sql("SELECT id FROM resources WHERE name = 'b' FOR UPDATE");
         other.sql("COMMIT");
         releasing.join().expect("no deadlock");

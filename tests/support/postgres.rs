@@ -7,11 +7,15 @@ use std::io::{BufRead, BufReader, Write};
 use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
 use std::sync::OnceLock;
 use std::sync::atomic::{AtomicU32, Ordering};
+use std::time::Duration;
 
 use tempfile::TempDir;
 
 use crate::support::postgres_server::{PostgresFiles, PostgresProcess, START_WAIT_MAX, must_run, psql, try_psql};
 use crate::support::{Cls, eventually};
+
+/// How long it may take until a server is seen to wait that was just asked.
+const LOCK_WAIT_SEEN_MAX: Duration = Duration::from_secs(4);
 
 /// What all databases are copies of.
 const TEMPLATE: &str = "cls_template";
@@ -181,6 +185,16 @@ impl PostgresDatabase {
     /// A session of somebody else.
     pub fn session(&self) -> PsqlSession {
         PsqlSession::on(&self.url)
+    }
+
+    /// Returns when a server waits for a row that somebody else has locked.
+    pub fn until_a_server_waits_for_a_row(&self) {
+        let waiting = "SELECT count(*) FROM pg_stat_activity \
+                       WHERE datname = current_database() AND wait_event_type = 'Lock' \
+                         AND application_name LIKE 'cls runserver%'";
+        eventually("a server waits for a row", LOCK_WAIT_SEEN_MAX, || {
+            self.sql(waiting) == ["1"]
+        });
     }
 
     /// Ends all sessions on it but the one that asks. Says how many.

@@ -53,7 +53,9 @@ impl PostgresDatabase {
             .get_result(&mut self.conn)
             .map_err(|e| DatabaseError::unfit(&self.url, e))?;
         if has_history {
-            self.require_rights("SELECT 1 WHERE NOT has_table_privilege('__diesel_schema_migrations', 'SELECT')")?;
+            self.require_rights(&format!(
+                "SELECT 1 WHERE NOT has_table_privilege('{HISTORY_TABLE}', 'SELECT')"
+            ))?;
         }
         Ok(Migrations::on_postgres(&mut self.conn, has_history)?)
     }

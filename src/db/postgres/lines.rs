@@ -197,10 +197,6 @@ impl Elsewhere {
         let places = self.firsts.iter().map(|first| first.ahead.place.as_i64());
         places.max().unwrap_or_default()
     }
-
-    fn is_anybody_for(&self, row: usize) -> bool {
-        self.firsts.iter().any(|first| first.row == row)
-    }
 }
 
 /// Writes who joined and left the lines of this server, and announces what
@@ -234,7 +230,7 @@ pub(super) fn save(
         }
         delete.execute(conn).map_err(failed)?;
     }
-    let marked = mark_lines(conn, rows, marks, elsewhere)?;
+    let marked = mark_lines(conn, rows, marks)?;
     let messages = elsewhere.messages(viewpoint.now, rows).into_texts();
     if !messages.is_empty() {
         notify(conn, &messages)?;
@@ -251,18 +247,13 @@ pub(super) fn notify(conn: &mut PgConnection, texts: &[String]) -> Result<(), St
 
 /// Brings `has_waiters` in step where it may be out of it. Says whether there
 /// was such a row.
-fn mark_lines(
-    conn: &mut PgConnection,
-    rows: &Rows,
-    marks: &[RowMarks],
-    elsewhere: &Elsewhere,
-) -> Result<bool, StoreError> {
+fn mark_lines(conn: &mut PgConnection, rows: &Rows, marks: &[RowMarks]) -> Result<bool, StoreError> {
     let joined = rows.joined().iter().map(|joined| joined.row);
     // Those who wait elsewhere for a row that is new waited for one that somebody deleted.
     let ahead = (0..marks.len()).filter(|row| rows.ahead(*row).is_some());
     let begun = joined.chain(ahead).filter(|row| !marks[*row].has_waiters);
     let unclaimed = rows.unclaimed().iter().copied();
-    let ended = unclaimed.filter(|row| marks[*row].has_waiters && !elsewhere.is_anybody_for(*row));
+    let ended = unclaimed.filter(|row| marks[*row].has_waiters && rows.ahead(*row).is_none());
     let mut ids: Vec<_> = begun.chain(ended).map(|row| marks[row].id()).collect();
     if ids.is_empty() {
         return Ok(false);

@@ -74,11 +74,11 @@ pub(super) fn lock(
     let mut made = BTreeSet::new();
     for _ in 0..INSERT_ATTEMPTS_MAX {
         let is_missing = |name: &&str| !read.rows.contains_key(*name);
-        let made_before = made.len();
-        made.extend(sorted.iter().copied().filter(is_missing));
-        if !sorted.iter().any(is_missing) {
-            return in_order(read, names, made_before > 0);
+        let missing: Vec<_> = sorted.iter().copied().filter(is_missing).collect();
+        if missing.is_empty() {
+            return in_order(read, names, !made.is_empty());
         }
+        made.extend(missing);
         if !read.rows.is_empty() {
             conn.batch_execute(&format!("ROLLBACK; {begin}")).map_err(failed)?;
         }
