@@ -9,31 +9,52 @@ use crate::rest::renderers::Render;
 pub struct Response {
     pub(super) status: StatusCode,
     pub(super) data: Option<Box<dyn Render>>,
-    pub(super) header: Option<(HeaderName, HeaderValue)>,
+    /// Apart from the others, so that most answers allocate nothing for it.
+    first_header: Option<(HeaderName, HeaderValue)>,
+    more_headers: Vec<(HeaderName, HeaderValue)>,
 }
 
 impl Response {
     /// An answer with data.
     pub fn new(status: StatusCode, data: impl Render + 'static) -> Self {
         Self {
-            status,
             data: Some(Box::new(data)),
-            header: None,
+            ..Self::without_data(status)
         }
     }
 
     /// 204.
     pub fn no_content() -> Self {
-        Self {
-            status: StatusCode::NO_CONTENT,
-            data: None,
-            header: None,
-        }
+        Self::without_data(StatusCode::NO_CONTENT)
     }
 
-    /// With one more header.
+    /// 304. It has no body, and must have the `ETag` that the 200 would have
+    /// (RFC 9110, section 15.4.5).
+    pub fn not_modified() -> Self {
+        Self::without_data(StatusCode::NOT_MODIFIED)
+    }
+
+    /// With one more header; of equal names the last is sent.
     pub fn with_header(mut self, name: HeaderName, value: HeaderValue) -> Self {
-        self.header = Some((name, value));
+        match self.first_header {
+            None => self.first_header = Some((name, value)),
+            Some(_) => self.more_headers.push((name, value)),
+        }
         self
+    }
+
+    /// Its headers, in the order in which they were added.
+    pub(super) fn take_headers(&mut self) -> impl Iterator<Item = (HeaderName, HeaderValue)> + use<> {
+        let more = std::mem::take(&mut self.more_headers);
+        self.first_header.take().into_iter().chain(more)
+    }
+
+    fn without_data(status: StatusCode) -> Self {
+        Self {
+            status,
+            data: None,
+            first_header: None,
+            more_headers: Vec::new(),
+        }
     }
 }

@@ -28,10 +28,18 @@ pub trait View {
     /// The class without "View".
     const NAME: &'static str;
 
-    /// For `Allow`, OPTIONS included.
+    /// For `Allow`, OPTIONS included; in the framework's order: GET, POST, PUT,
+    /// PATCH, DELETE, HEAD, OPTIONS.
     const ALLOWED_METHODS: &'static str;
 
+    /// The same for answers to GET and HEAD. A view that reads like the
+    /// framework's list view may keep to what that allows; a method that it
+    /// refuses, and OPTIONS, still name all.
+    const ADVERTISED_TO_READERS: &'static str = Self::ALLOWED_METHODS;
+
     /// Answers the request, or `None` if there is no function for its method.
+    /// A view that has GET answers HEAD by it, as Django's does: the server
+    /// keeps the headers, and sends no body.
     fn handle(&self, request: &mut Request) -> impl Future<Output = Option<ViewResult>>;
 }
 
@@ -74,13 +82,18 @@ async fn answer<V: View>(view: &V, request: &mut Request) -> HttpResponse {
         Ok(response) => render(response, renderer),
         Err(exception) => render_exception(exception, renderer),
     };
-    set(&mut response, ALLOW, HeaderValue::from_static(V::ALLOWED_METHODS));
+    let allowed = match *request.method() {
+        Method::GET | Method::HEAD => V::ADVERTISED_TO_READERS,
+        _ => V::ALLOWED_METHODS,
+    };
+    set(&mut response, ALLOW, HeaderValue::from_static(allowed));
     set(&mut response, VARY, HeaderValue::from_static("Accept"));
     response
 }
 
-fn render(response: Response, renderer: JsonRenderer) -> HttpResponse {
+fn render(mut response: Response, renderer: JsonRenderer) -> HttpResponse {
     let mut builder = HttpResponseBuilder::new(response.status);
+    let headers = response.take_headers();
     let mut http = match response.data.map(|data| data.to_json(renderer.indent)) {
         None => builder.finish(),
         Some(Ok(body)) => {
@@ -97,7 +110,7 @@ fn render(response: Response, renderer: JsonRenderer) -> HttpResponse {
             return html_page(StatusCode::INTERNAL_SERVER_ERROR);
         }
     };
-    if let Some((name, value)) = response.header {
+    for (name, value) in headers {
         set(&mut http, name, value);
     }
     add_security_headers(http.headers_mut());
@@ -161,4 +174,137 @@ fn add_security_headers(headers: &mut HeaderMap) {
     headers.insert(X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
     headers.insert(REFERRER_POLICY, HeaderValue::from_static("same-origin"));
     headers.insert(CROSS_ORIGIN_OPENER_POLICY, HeaderValue::from_static("same-origin"));
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io::{Read, Write};
+    use std::net::TcpStream;
+
+    use actix_web::http::header::ETAG;
+    use actix_web::web::{self, Payload};
+    use actix_web::{App, HttpRequest, HttpServer};
+
+    use super::*;
+
+    /// Has a list's methods; PUT answers 304.
+    struct Sample;
+
+    impl View for Sample {
+        const NAME: &'static str = "Sample";
+        const ALLOWED_METHODS: &'static str = "GET, PUT, DELETE, HEAD, OPTIONS";
+        const ADVERTISED_TO_READERS: &'static str = "GET, HEAD, OPTIONS";
+
+        async fn handle(&self, request: &mut Request) -> Option<ViewResult> {
+            let response = match *request.method() {
+                Method::GET | Method::HEAD => Response::new(StatusCode::OK, "some data"),
+                Method::PUT => Response::not_modified(),
+                _ => return None,
+            };
+            let (first, second) = (HeaderValue::from_static("W/\"1\""), HeaderValue::from_static("2"));
+            let fencing_token = HeaderName::from_static("fencing-token");
+            Some(Ok(response.with_header(ETAG, first).with_header(fencing_token, second)))
+        }
+    }
+
+    /// What a server writes until it closes the connection, which the last of
+    /// the requests asks for.
+    fn exchange(requests: &str) -> String {
+        let (tell, address) = std::sync::mpsc::channel();
+        let server = std::thread::spawn(move || {
+            actix_web::rt::System::new().block_on(async {
+                let handle = |http: HttpRequest, payload: Payload| async {
+                    dispatch(&Sample, Request::new(http, payload)).await
+                };
+                let app = move || App::new().default_service(web::to(handle));
+                let server = HttpServer::new(app).workers(1).disable_signals();
+                let server = server.bind("127.0.0.1:0").expect("a free port");
+                let address = server.addrs()[0];
+                let server = server.run();
+                tell.send((address, server.handle())).expect("the test listens");
+                server.await
+            })
+        });
+        let (address, handle) = address.recv().expect("it starts");
+        let mut client = TcpStream::connect(address).expect("it listens");
+        let mut answers = String::new();
+        client.write_all(requests.as_bytes()).expect("it reads");
+        client.read_to_string(&mut answers).expect("it answers and closes");
+        actix_web::rt::System::new().block_on(handle.stop(false));
+        server.join().expect("no panic").expect("it served");
+        answers
+    }
+
+    /// The answers to requests of these methods on one connection, without the
+    /// date: head and body.
+    fn answers<const N: usize>(methods: [&str; N]) -> Vec<(String, String)> {
+        let requests = methods.map(|method| {
+            let closes = if method == methods[N - 1] {
+                "close"
+            } else {
+                "keep-alive"
+            };
+            format!("{method} / HTTP/1.1\r\nHost: a\r\nConnection: {closes}\r\n\r\n")
+        });
+        exchange(&requests.concat())
+            .split("HTTP/1.1 ")
+            .skip(1)
+            .map(|answer| {
+                let (head, body) = answer.split_once("\r\n\r\n").expect("a head");
+                let lines = head.lines().filter(|line| !line.starts_with("date: "));
+                let mut lines: Vec<_> = lines.filter(|line| !line.starts_with("connection: ")).collect();
+                lines[1..].sort_unstable();
+                (lines.join("\n"), body.to_owned())
+            })
+            .collect()
+    }
+
+    fn header<'h>(head: &'h str, name: &str) -> Option<&'h str> {
+        head.lines()
+            .find_map(|line| line.strip_prefix(name)?.strip_prefix(": "))
+    }
+
+    #[test]
+    fn head_has_the_headers_of_get_and_no_body() {
+        // A body after HEAD would stand where the next answer begins.
+        let answers = answers(["HEAD", "GET"]);
+
+        assert_eq!(answers.len(), 2, "{answers:?}");
+        assert_eq!(answers[0].0, answers[1].0);
+        assert_eq!(answers[0].1, "");
+        assert_eq!(answers[1].1, "\"some data\"");
+        assert_eq!(header(&answers[0].0, "content-length"), Some("11"));
+        assert_eq!(header(&answers[0].0, "etag"), Some("W/\"1\""));
+        assert_eq!(header(&answers[0].0, "fencing-token"), Some("2"));
+    }
+
+    #[test]
+    fn not_modified_has_headers_and_no_body() {
+        let answers = answers(["PUT", "GET"]);
+
+        let (head, body) = &answers[0];
+        assert!(head.starts_with("304 Not Modified"), "{head}");
+        assert_eq!(body, "");
+        assert_eq!(header(head, "etag"), Some("W/\"1\""));
+        assert_eq!(header(head, "vary"), Some("Accept"));
+        assert_eq!(header(head, "content-type"), None);
+        assert_eq!(header(head, "content-length"), None);
+    }
+
+    #[test]
+    fn readers_are_told_of_fewer_methods() {
+        let answers = answers(["GET", "HEAD", "POST", "OPTIONS"]);
+
+        for (at, allowed) in [
+            Sample::ADVERTISED_TO_READERS,
+            Sample::ADVERTISED_TO_READERS,
+            Sample::ALLOWED_METHODS,
+            Sample::ALLOWED_METHODS,
+        ]
+        .into_iter()
+        .enumerate()
+        {
+            assert_eq!(header(&answers[at].0, "allow"), Some(allowed), "{}", answers[at].0);
+        }
+    }
 }
