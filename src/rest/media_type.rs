@@ -30,14 +30,30 @@ impl<'h> MediaType<'h> {
     }
 
     /// How exact it is: `*/*`, `type/*`, `type/subtype`, and that with
-    /// parameters. Django REST framework's `_MediaType.precedence`.
+    /// parameters other than `q`. Django REST framework's
+    /// `_MediaType.precedence`.
     pub fn precedence(&self) -> u8 {
         match self.full_type.split_once('/') {
             Some(("*", _)) => 0,
             Some((_, "*")) => 1,
-            _ if self.parameters.trim().is_empty() => 2,
-            _ => 3,
+            _ if self.is_exact() => 3,
+            _ => 2,
         }
+    }
+
+    /// Whether it says more than its name and `q`.
+    fn is_exact(&self) -> bool {
+        let mut rest = self.parameters;
+        while !rest.is_empty() {
+            let (parameter, after) = split_unquoted(rest, b';');
+            rest = after;
+            if let Some((name, _)) = parameter.split_once('=')
+                && !name.trim().eq_ignore_ascii_case("q")
+            {
+                return true;
+            }
+        }
+        false
     }
 
     /// The value of a parameter, without its quotes; the last one wins.
@@ -45,7 +61,7 @@ impl<'h> MediaType<'h> {
         let mut found = None;
         let mut rest = self.parameters;
         while !rest.is_empty() {
-            let (parameter, after) = split_parameter(rest);
+            let (parameter, after) = split_unquoted(rest, b';');
             rest = after;
             if let Some((name, value)) = parameter.split_once('=')
                 && name.trim().eq_ignore_ascii_case(key)
@@ -57,8 +73,8 @@ impl<'h> MediaType<'h> {
     }
 }
 
-/// Splits at the first semicolon that is not inside quotes.
-fn split_parameter(text: &str) -> (&str, &str) {
+/// Splits at the first `separator` that is not inside quotes.
+pub(super) fn split_unquoted(text: &str, separator: u8) -> (&str, &str) {
     let mut quoted = false;
     let mut escaped = false;
     for (at, byte) in text.bytes().enumerate() {
@@ -66,14 +82,15 @@ fn split_parameter(text: &str) -> (&str, &str) {
             _ if escaped => escaped = false,
             b'\\' if quoted => escaped = true,
             b'"' => quoted = !quoted,
-            b';' if !quoted => return (&text[..at], &text[at + 1..]),
+            _ if byte == separator && !quoted => return (&text[..at], &text[at + 1..]),
             _ => {}
         }
     }
     (text, "")
 }
 
-fn unquoted(value: &str) -> Cow<'_, str> {
+/// A value without its quotes, if it has any.
+pub(super) fn unquoted(value: &str) -> Cow<'_, str> {
     match value.strip_prefix('"').and_then(|value| value.strip_suffix('"')) {
         None => value.into(),
         Some(inner) if !inner.contains('\\') => inner.into(),
@@ -92,6 +109,8 @@ mod tests {
             ("Application/JSON", true, 2),
             ("application/json; version=1", true, 3),
             ("application/json;", true, 2),
+            ("application/json; Q=0.5", true, 2),
+            ("application/json;q=0.5; version=1", true, 3),
             ("*/*", true, 0),
             ("*/json", true, 0),
             ("application/*;q=0.1", true, 1),

@@ -16,6 +16,7 @@ mod request;
 mod response;
 mod view;
 
+pub use renderers::{Render, Rendered, Renderer, Syntax};
 pub use request::{Request, give_up_body};
 pub use response::Response;
 pub use view::{View, ViewResult, dispatch, error_response, html_page};

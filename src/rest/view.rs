@@ -16,7 +16,7 @@ use crate::rest::exceptions::{ApiException, Detail};
 use crate::rest::negotiation::select_renderer;
 use crate::rest::pages::page;
 use crate::rest::parsers::PARSES;
-use crate::rest::renderers::JsonRenderer;
+use crate::rest::renderers::{Renderer, Selected};
 use crate::rest::request::Request;
 use crate::rest::response::Response;
 
@@ -36,6 +36,9 @@ pub trait View {
     /// framework's list view may keep to what that allows; a method that it
     /// refuses, and OPTIONS, still name all.
     const ADVERTISED_TO_READERS: &'static str = Self::ALLOWED_METHODS;
+
+    /// What it can answer in; the first is what answers if nothing is said.
+    const RENDERERS: &'static [Renderer] = &[Renderer::JSON];
 
     /// Answers the request, or `None` if there is no function for its method.
     /// A view that has GET answers HEAD by it, as Django's does: the server
@@ -63,24 +66,24 @@ pub fn html_page(status: StatusCode) -> HttpResponse {
 
 /// As `html_page`, for an error that is raised before any view is found.
 pub fn error_response(exception: ApiException) -> HttpResponse {
-    render_exception(exception, JsonRenderer::default())
+    render_exception(exception, Selected::first_of(&[Renderer::JSON]))
 }
 
 async fn answer<V: View>(view: &V, request: &mut Request) -> HttpResponse {
     let format = request.query_parameter("format");
-    let selected = select_renderer(request.header(ACCEPT).as_deref(), format.as_deref());
-    let (renderer, result) = match selected {
-        Err(exception) => (JsonRenderer::default(), Err(exception)),
-        Ok(renderer) if request.method() == Method::OPTIONS => (renderer, Ok(metadata(V::NAME))),
-        Ok(renderer) => {
+    let negotiated = select_renderer(V::RENDERERS, request.header(ACCEPT).as_deref(), format.as_deref());
+    let (selected, result) = match negotiated {
+        Err(exception) => (Selected::first_of(V::RENDERERS), Err(exception)),
+        Ok(selected) if request.method() == Method::OPTIONS => (selected, Ok(metadata::<V>())),
+        Ok(selected) => {
             let result = view.handle(request).await;
             let not_allowed = || Err(ApiException::method_not_allowed(request.method().as_str()));
-            (renderer, result.unwrap_or_else(not_allowed))
+            (selected, result.unwrap_or_else(not_allowed))
         }
     };
     let mut response = match result {
-        Ok(response) => render(response, renderer),
-        Err(exception) => render_exception(exception, renderer),
+        Ok(response) => render(response, selected),
+        Err(exception) => render_exception(exception, selected),
     };
     let allowed = match *request.method() {
         Method::GET | Method::HEAD => V::ADVERTISED_TO_READERS,
@@ -91,17 +94,17 @@ async fn answer<V: View>(view: &V, request: &mut Request) -> HttpResponse {
     response
 }
 
-fn render(mut response: Response, renderer: JsonRenderer) -> HttpResponse {
+fn render(mut response: Response, selected: Selected) -> HttpResponse {
     let mut builder = HttpResponseBuilder::new(response.status);
     let headers = response.take_headers();
-    let mut http = match response.data.map(|data| data.to_json(renderer.indent)) {
+    let mut http = match response.data.map(|data| selected.render(data.as_ref())) {
         None => builder.finish(),
         Some(Ok(body)) => {
             let mut http = builder.body(body);
             set(
                 &mut http,
                 CONTENT_TYPE,
-                HeaderValue::from_static(JsonRenderer::MEDIA_TYPE),
+                HeaderValue::from_static(selected.renderer.media_type),
             );
             http
         }
@@ -117,7 +120,7 @@ fn render(mut response: Response, renderer: JsonRenderer) -> HttpResponse {
     http
 }
 
-fn render_exception(exception: ApiException, renderer: JsonRenderer) -> HttpResponse {
+fn render_exception(exception: ApiException, selected: Selected) -> HttpResponse {
     #[derive(Serialize)]
     struct Message {
         detail: String,
@@ -126,9 +129,9 @@ fn render_exception(exception: ApiException, renderer: JsonRenderer) -> HttpResp
     let mut response = match exception.detail {
         Detail::Message(detail) => {
             let detail = detail.into_owned();
-            render(Response::new(status, Message { detail }), renderer)
+            render(Response::new(status, Message { detail }), selected)
         }
-        Detail::Fields(errors) => render(Response::new(status, errors), renderer),
+        Detail::Fields(errors) => render(Response::new(status, errors), selected),
         Detail::Page => html_page(status),
     };
     if let Some(retry_after) = exception.retry_after {
@@ -146,18 +149,18 @@ fn render_exception(exception: ApiException, renderer: JsonRenderer) -> HttpResp
     response
 }
 
-fn metadata(name: &'static str) -> Response {
+fn metadata<V: View>() -> Response {
     #[derive(Serialize)]
     struct Metadata {
         name: &'static str,
         description: &'static str,
-        renders: [&'static str; 1],
+        renders: Vec<&'static str>,
         parses: [&'static str; 3],
     }
     let metadata = Metadata {
-        name,
+        name: V::NAME,
         description: "",
-        renders: [JsonRenderer::MEDIA_TYPE],
+        renders: V::RENDERERS.iter().map(|renderer| renderer.media_type).collect(),
         parses: PARSES,
     };
     Response::new(StatusCode::OK, metadata)
