@@ -7,20 +7,45 @@ use std::time::Duration;
 use actix_web::http::StatusCode;
 use serde::ser::{Serialize, SerializeMap, Serializer};
 
-/// The problems of a request's fields: each field's name with its messages, in
-/// the order of the serializer.
+/// What is wrong with one field.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Problems {
+    /// A list of messages.
+    Messages(Vec<String>),
+    /// The messages of a list's items, by their places: an object whose keys
+    /// are numbers.
+    Items(Vec<(usize, Vec<String>)>),
+}
+
+impl From<Vec<String>> for Problems {
+    fn from(messages: Vec<String>) -> Self {
+        Self::Messages(messages)
+    }
+}
+
+impl Serialize for Problems {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        match self {
+            Self::Messages(messages) => messages.serialize(serializer),
+            Self::Items(items) => serializer.collect_map(items.iter().map(|(at, messages)| (at, messages))),
+        }
+    }
+}
+
+/// The problems of a request's fields: each field's name with what is wrong,
+/// in the order of the serializer.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct FieldErrors(Vec<(&'static str, Vec<String>)>);
+pub struct FieldErrors(Vec<(&'static str, Problems)>);
 
 impl FieldErrors {
     /// What is wrong with the body as a whole.
     pub fn non_field(message: String) -> Self {
-        Self(vec![("non_field_errors", vec![message])])
+        Self(vec![("non_field_errors", vec![message].into())])
     }
 
-    /// Keeps the value of a valid field; notes the messages of another.
-    pub fn check<T>(&mut self, field: &'static str, result: Result<T, Vec<String>>) -> Option<T> {
-        result.map_err(|messages| self.0.push((field, messages))).ok()
+    /// Keeps the value of a valid field; notes what is wrong with another.
+    pub fn check<T>(&mut self, field: &'static str, result: Result<T, impl Into<Problems>>) -> Option<T> {
+        result.map_err(|problems| self.0.push((field, problems.into()))).ok()
     }
 
     /// Whether nothing is wrong.
@@ -32,8 +57,8 @@ impl FieldErrors {
 impl Serialize for FieldErrors {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         let mut map = serializer.serialize_map(Some(self.0.len()))?;
-        for (field, messages) in &self.0 {
-            map.serialize_entry(field, messages)?;
+        for (field, problems) in &self.0 {
+            map.serialize_entry(field, problems)?;
         }
         map.end()
     }
@@ -157,5 +182,29 @@ impl ApiException {
             retry_after: Some(retry_after),
             ..Self::new(StatusCode::SERVICE_UNAVAILABLE, message)
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn fields_come_in_order_and_a_list_tells_its_items() {
+        let mut errors = FieldErrors::default();
+        let items = vec![
+            (1, vec!["One.".to_owned()]),
+            (10, vec!["Ten.".to_owned(), "More.".to_owned()]),
+        ];
+        let valid: Result<_, Problems> = Ok(7);
+
+        assert_eq!(errors.check("valid", valid), Some(7));
+        assert!(errors.is_empty());
+        assert_eq!(errors.check::<()>("resources", Err(Problems::Items(items))), None);
+        assert_eq!(errors.check::<()>("label", Err(vec!["Wrong.".to_owned()])), None);
+        assert_eq!(
+            serde_json::to_string(&errors).expect("it can be written"),
+            r#"{"resources":{"1":["One."],"10":["Ten.","More."]},"label":["Wrong."]}"#
+        );
     }
 }

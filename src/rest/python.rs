@@ -4,8 +4,8 @@
 //! knowing: a key sent as `1.0` is the text "1.0", and " 7 " is a number.
 
 /// Digits of a number beyond which its exact value cannot matter: every bound
-/// of ours has fewer.
-const SIGNIFICANT_DIGITS_MAX: usize = 18;
+/// of ours has fewer, and an `i128` holds them.
+const SIGNIFICANT_DIGITS_MAX: usize = 38;
 
 /// The zeros of all scripts; the nine code points after each are its digits.
 /// From the Unicode character database, general category Nd.
@@ -63,15 +63,15 @@ fn float_repr(value: f64) -> String {
     }
 }
 
-/// `int(text)`, with what lies beyond 18 digits cut to the largest or smallest
-/// `i64`. `None` is Python's ValueError.
-pub fn int(text: &str) -> Option<i64> {
+/// `int(text)`, with what lies beyond 38 digits cut to the largest or smallest
+/// `i128`. `None` is Python's ValueError.
+pub fn int(text: &str) -> Option<i128> {
     let text = strip(text);
     let (negative, digits) = match text.strip_prefix(['+', '-']) {
         Some(digits) => (text.starts_with('-'), digits),
         None => (false, text),
     };
-    let mut value: i64 = 0;
+    let mut value: i128 = 0;
     let mut significant = 0;
     let mut after_digit = false;
     for c in digits.chars() {
@@ -90,14 +90,14 @@ pub fn int(text: &str) -> Option<i64> {
         return None;
     }
     let value = if significant > SIGNIFICANT_DIGITS_MAX {
-        i64::MAX
+        i128::MAX
     } else {
         value
     };
     Some(if negative { -value } else { value })
 }
 
-fn digit(c: char) -> Option<i64> {
+fn digit(c: char) -> Option<i128> {
     let after = ZEROS.partition_point(|zero| *zero <= u32::from(c));
     let value = u32::from(c) - ZEROS.get(after.checked_sub(1)?)?;
     (value < 10).then_some(value.into())
@@ -138,7 +138,8 @@ mod tests {
 
     #[test]
     fn text_reads_as_python_reads_it() {
-        let huge = "1".repeat(1000);
+        let digits = "1".repeat(1000);
+        let negative = format!("-{digits}");
         for (text, value) in [
             ("60", Some(60)),
             (" 7 ", Some(7)),
@@ -151,9 +152,11 @@ mod tests {
             ("\u{ff15}", Some(5)),
             ("\u{a0}5\u{1f}", Some(5)),
             ("999999999999999999", Some(999_999_999_999_999_999)),
-            ("1000000000000000000", Some(i64::MAX)),
-            ("-1000000000000000000", Some(-i64::MAX)),
-            (&huge, Some(i64::MAX)),
+            ("9223372036854775808", Some(9_223_372_036_854_775_808)),
+            (&digits[..38], Some(11_111_111_111_111_111_111_111_111_111_111_111_111)),
+            (&digits[..39], Some(i128::MAX)),
+            (&digits, Some(i128::MAX)),
+            (&negative, Some(-i128::MAX)),
             ("", None),
             (" ", None),
             ("-", None),
