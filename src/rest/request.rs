@@ -7,15 +7,23 @@ use std::task::{Context, Poll};
 
 use actix_web::body::{BodySize, BoxBody, MessageBody};
 use actix_web::http::Method;
-use actix_web::http::header::{CONTENT_LENGTH, CONTENT_TYPE, HeaderName, TRANSFER_ENCODING};
+use actix_web::http::header::{
+    CONTENT_LENGTH, CONTENT_TYPE, HOST, HeaderName, HeaderValue, IF_NONE_MATCH, TRANSFER_ENCODING,
+};
 use actix_web::web::{Bytes, BytesMut, Payload};
 use actix_web::{HttpRequest, HttpResponse};
 use futures_util::{FutureExt, StreamExt};
 use tokio::time::timeout;
 
 use crate::limits::{BODY_BYTES_MAX, BODY_WAIT_MAX};
+use crate::rest::conditional::ETag;
 use crate::rest::exceptions::ApiException;
 use crate::rest::parsers::{self, Data};
+use crate::rest::prefer::preference;
+use crate::rest::query::Query;
+
+/// RFC 7240.
+const PREFER: HeaderName = HeaderName::from_static("prefer");
 
 /// A request.
 pub struct Request {
@@ -56,14 +64,55 @@ impl Request {
         })
     }
 
-    /// The value of a query parameter; the last of equal names wins.
-    pub fn query_parameter(&self, name: &str) -> Option<String> {
-        let query = self.http.uri().query().filter(|query| !query.is_empty())?;
-        let pairs = form_urlencoded::parse(query.as_bytes());
-        pairs
-            .filter(|(key, _)| key == name)
-            .last()
-            .map(|(_, value)| value.into_owned())
+    /// The same for a header that is text of any script: as UTF-8 if it is
+    /// that, else each byte a character.
+    pub fn header_text(&self, name: HeaderName) -> Option<Cow<'_, str>> {
+        let value = self.http.headers().get(&name)?;
+        match std::str::from_utf8(value.as_bytes()) {
+            Ok(text) => Some(text.into()),
+            Err(_) => self.header(name),
+        }
+    }
+
+    /// Whether `If-None-Match` says that the client has the representation with
+    /// this tag: then the answer to GET and HEAD is 304.
+    pub fn already_has(&self, tag: &ETag) -> bool {
+        let headers = self.http.headers().get_all(IF_NONE_MATCH);
+        tag.is_among(headers.map(HeaderValue::as_bytes))
+    }
+
+    /// Whether the client asks to be told the whole state of what it changes:
+    /// `Prefer: return=representation` (RFC 7240, section 4.2).
+    pub fn prefers_representation(&self) -> bool {
+        let headers = self.http.headers().get_all(PREFER);
+        // A preference that cannot be read is one that is not understood, which
+        // is ignored.
+        let stated = preference(headers.filter_map(|header| header.to_str().ok()), "return");
+        stated.is_some_and(|value| value.eq_ignore_ascii_case("representation"))
+    }
+
+    /// The parameters of its query.
+    pub fn query(&self) -> Query<'_> {
+        Query::parse(self.http.uri().query().unwrap_or_default())
+    }
+
+    /// Its URL without the query, for links: Django's `build_absolute_uri`.
+    /// The scheme is `http`, because nothing else is served.
+    ///
+    /// Errors: Django's page for 400 if the host is none.
+    pub fn absolute_url(&self) -> Result<String, ApiException> {
+        let uri = self.http.uri();
+        let host = match (uri.authority(), self.http.headers().get(HOST)) {
+            // Then the header does not count (RFC 9112, section 3.2.2).
+            (Some(authority), _) => authority.as_str(),
+            (None, Some(host)) => host.to_str().unwrap_or_default(),
+            // HTTP/1.0; this is the address that the server listens on.
+            (None, None) => self.http.app_config().host(),
+        };
+        match is_host(host) {
+            true => Ok(format!("http://{host}{}", uri.path())),
+            false => Err(ApiException::suspicious_operation()),
+        }
     }
 
     /// The body, read and parsed.
@@ -102,6 +151,29 @@ impl Request {
             Err(_) => Err(ApiException::body_timed_out(BODY_WAIT_MAX)),
         }
     }
+}
+
+/// Whether this is a name or an address, and perhaps a port: Django's
+/// `host_validation_re`, and underscores, which names in container networks
+/// have.
+fn is_host(host: &str) -> bool {
+    let is_port = |port: &str| !port.is_empty() && port.bytes().all(|byte| byte.is_ascii_digit());
+    let (name, port) = match host.strip_prefix('[') {
+        Some(rest) => match rest.split_once(']') {
+            Some((address, port)) => {
+                let is_address = |byte: u8| byte.is_ascii_hexdigit() || byte == b':' || byte == b'.';
+                let valid = address.contains(':') && address.bytes().all(is_address);
+                return valid && (port.is_empty() || port.strip_prefix(':').is_some_and(is_port));
+            }
+            None => return false,
+        },
+        None => match host.split_once(':') {
+            Some((name, port)) => (name, Some(port)),
+            None => (host, None),
+        },
+    };
+    let is_name = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'.' | b'-' | b'_');
+    !name.is_empty() && name.bytes().all(is_name) && port.is_none_or(is_port)
 }
 
 /// The body of an answer, and that of its request, which was not read.
@@ -161,4 +233,91 @@ async fn read_to_end(payload: &mut Payload) -> Result<Bytes, ApiException> {
         }
     }
     Ok(if all.is_empty() { first } else { all.freeze() })
+}
+
+#[cfg(test)]
+mod tests {
+    use actix_web::FromRequest;
+    use actix_web::test::TestRequest;
+
+    use super::*;
+
+    fn request(uri: &str, headers: &[(&str, &[u8])]) -> Request {
+        let mut test = TestRequest::with_uri(uri);
+        for (name, value) in headers {
+            let value = HeaderValue::from_bytes(value).expect("a header can have it");
+            test = test.append_header((*name, value));
+        }
+        let (http, mut payload) = test.to_http_parts();
+        let payload = Payload::from_request(&http, &mut payload).now_or_never();
+        Request::new(http, payload.expect("no wait").expect("a payload"))
+    }
+
+    #[test]
+    fn links_begin_with_the_host_that_was_asked() {
+        for (uri, host, url) in [
+            ("/resources/?page=2", "cls:8000", Some("http://cls:8000/resources/")),
+            ("/a%20b/", "my_host", Some("http://my_host/a%20b/")),
+            ("/", "[::1]:8000", Some("http://[::1]:8000/")),
+            ("/", "[::1]", Some("http://[::1]/")),
+            ("http://other/x?y", "cls", Some("http://other/x")),
+            ("http://user@other/x", "cls", None),
+            ("/", "", None),
+            ("/", ":80", None),
+            ("/", "cls:", None),
+            ("/", "cls:80:80", None),
+            ("/", "a/b", None),
+            ("/", "a\"b", None),
+            ("/", "[::1", None),
+            ("/", "[cls]", None),
+            ("/", "[::1]80", None),
+            ("/", "caf\u{e9}", None),
+        ] {
+            let request = request(uri, &[("host", host.as_bytes())]);
+            assert_eq!(request.absolute_url().ok().as_deref(), url, "{uri} {host}");
+        }
+    }
+
+    #[test]
+    fn what_other_headers_say_of_the_host_is_not_believed() {
+        let headers: [(&str, &[u8]); 3] = [
+            ("host", b"cls"),
+            ("x-forwarded-host", b"evil"),
+            ("forwarded", b"host=evil;proto=https"),
+        ];
+
+        let request = request("/", &headers);
+
+        assert_eq!(request.absolute_url().expect("a host"), "http://cls/");
+    }
+
+    #[test]
+    fn text_in_a_header_is_utf_8_if_it_can_be() {
+        let name = HeaderName::from_static("idempotency-key");
+        for (value, text) in [(&b"key"[..], "key"), ("é".as_bytes(), "é"), (b"\xe9", "é"), (b"", "")] {
+            let request = request("/", &[("idempotency-key", value)]);
+            assert_eq!(request.header_text(name.clone()).as_deref(), Some(text));
+        }
+        assert_eq!(request("/", &[]).header_text(name), None);
+    }
+
+    #[test]
+    fn all_headers_of_a_name_are_read() {
+        let headers: [(&str, &[u8]); 5] = [
+            ("if-none-match", b"\"1\""),
+            ("if-none-match", b"W/\"2\""),
+            ("prefer", b"\xff"),
+            ("prefer", b"wait=1"),
+            ("prefer", b"Return=Representation"),
+        ];
+
+        let full = request("/", &headers);
+        let bare = request("/", &[]);
+
+        assert!(full.already_has(&ETag::weak(1)) && full.already_has(&ETag::weak(2)));
+        assert!(!full.already_has(&ETag::weak(3)) && !bare.already_has(&ETag::weak(1)));
+        assert!(full.prefers_representation());
+        assert!(!bare.prefers_representation());
+        assert!(!request("/", &[("prefer", b"return=minimal")]).prefers_representation());
+    }
 }

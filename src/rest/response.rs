@@ -28,8 +28,8 @@ impl Response {
         Self::without_data(StatusCode::NO_CONTENT)
     }
 
-    /// 304. It has no body, and must have the `ETag` that the 200 would have
-    /// (RFC 9110, section 15.4.5).
+    /// Status 304. It has no body, and must have the `ETag` that the 200 would
+    /// have (RFC 9110, section 15.4.5).
     pub fn not_modified() -> Self {
         Self::without_data(StatusCode::NOT_MODIFIED)
     }

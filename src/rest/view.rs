@@ -70,8 +70,11 @@ pub fn error_response(exception: ApiException) -> HttpResponse {
 }
 
 async fn answer<V: View>(view: &V, request: &mut Request) -> HttpResponse {
-    let format = request.query_parameter("format");
-    let negotiated = select_renderer(V::RENDERERS, request.header(ACCEPT).as_deref(), format.as_deref());
+    let negotiated = select_renderer(
+        V::RENDERERS,
+        request.header(ACCEPT).as_deref(),
+        request.query().value("format"),
+    );
     let (selected, result) = match negotiated {
         Err(exception) => (Selected::first_of(V::RENDERERS), Err(exception)),
         Ok(selected) if request.method() == Method::OPTIONS => (selected, Ok(metadata::<V>())),
