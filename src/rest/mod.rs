@@ -10,6 +10,7 @@ pub mod fields;
 mod media_type;
 mod negotiation;
 mod pages;
+pub mod pagination;
 pub mod parsers;
 mod prefer;
 mod python;
