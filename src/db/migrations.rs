@@ -31,20 +31,34 @@ struct Sql {
 
 static SQLITE: Known = Known {
     embedded: embed_migrations!("migrations/sqlite"),
-    sql: &[Sql {
-        name: "0001_resources",
-        up: include_str!("../../migrations/sqlite/0001_resources/up.sql"),
-        down: include_str!("../../migrations/sqlite/0001_resources/down.sql"),
-    }],
+    sql: &[
+        Sql {
+            name: "0001_resources",
+            up: include_str!("../../migrations/sqlite/0001_resources/up.sql"),
+            down: include_str!("../../migrations/sqlite/0001_resources/down.sql"),
+        },
+        Sql {
+            name: "0002_lock_life",
+            up: include_str!("../../migrations/sqlite/0002_lock_life/up.sql"),
+            down: include_str!("../../migrations/sqlite/0002_lock_life/down.sql"),
+        },
+    ],
 };
 
 static POSTGRES: Known = Known {
     embedded: embed_migrations!("migrations/postgres"),
-    sql: &[Sql {
-        name: "0001_resources",
-        up: include_str!("../../migrations/postgres/0001_resources/up.sql"),
-        down: include_str!("../../migrations/postgres/0001_resources/down.sql"),
-    }],
+    sql: &[
+        Sql {
+            name: "0001_resources",
+            up: include_str!("../../migrations/postgres/0001_resources/up.sql"),
+            down: include_str!("../../migrations/postgres/0001_resources/down.sql"),
+        },
+        Sql {
+            name: "0002_lock_life",
+            up: include_str!("../../migrations/postgres/0002_lock_life/up.sql"),
+            down: include_str!("../../migrations/postgres/0002_lock_life/down.sql"),
+        },
+    ],
 };
 
 /// The table in which diesel keeps what is applied.

@@ -19,6 +19,14 @@ diesel::table! {
         released_at_us -> Nullable<BigInt>,
         /// The token of the latest grant.
         fencing_token -> BigInt,
+        /// For people.
+        label -> Nullable<Text>,
+        /// The request that was granted, if it may be sent again.
+        acquire_request -> Nullable<Text>,
+        /// The request that released last, if it may be sent again.
+        release_request -> Nullable<Text>,
+        /// 1 if the request that was granted was sent and answered again.
+        told_again -> Nullable<BigInt>,
     }
 }
 
