@@ -247,3 +247,24 @@ pub const BATCHER_END_WAIT_MAX: Duration = Duration::from_millis(1500);
 
 /// From SIGTERM until requests that are still running are cut off.
 pub const SHUTDOWN_WAIT_MAX: Duration = Duration::from_secs(3);
+
+/// Lists and searches that are read at a time. Each may read a million rows, and
+/// so takes a core for a tenth of a second.
+pub const CATALOG_CONNECTIONS_MAX: usize = 2;
+
+/// How long one more waits for its turn, or for PostgreSQL to be connected to.
+pub const CATALOG_WAIT_MAX: Duration = Duration::from_secs(2);
+
+/// How long a connection to PostgreSQL is kept for the next list. Whoever looks
+/// at pages one after another comes sooner.
+pub const CATALOG_IDLE_MAX: Duration = Duration::from_secs(60);
+
+/// Characters of what is searched for. Longer than a label.
+pub const SEARCH_CHARS_MAX: usize = 300;
+
+/// Words of it: each is looked for in every row.
+pub const SEARCH_WORDS_MAX: usize = 10;
+
+/// Resources that one key may hold to have all of them renewed or released at
+/// once: as many names, of 100 characters, are 10 MB.
+pub const HELD_BY_MAX: usize = 100_000;

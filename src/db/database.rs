@@ -16,7 +16,7 @@ use self::postgres::PostgresDatabase;
 use self::sqlite::SqliteDatabase;
 pub(super) use self::sqlite::{is_marked_as_own, uri};
 use crate::db::migrations::{MigrationError, Migrations};
-use crate::db::{DatabaseUrl, PostgresUrl, Store, StoreError};
+use crate::db::{Catalog, DatabaseUrl, PostgresUrl, Store, StoreError};
 
 /// What to do where the server's certificate is not known to be good.
 const AUTHORITY_CURE: &str =
@@ -255,6 +255,21 @@ impl Database {
         match self.opened {
             Opened::Sqlite(database) => Ok(Box::new(database.into_store()?)),
             Opened::Postgres(database) => Ok(Box::new(database.into_store()?)),
+        }
+    }
+
+    /// The store, and the catalog beside it. On SQLite both go by one clock.
+    pub fn into_store_and_catalog(self) -> Result<(Box<dyn Store>, Catalog), StoreError> {
+        match self.opened {
+            Opened::Sqlite(database) => {
+                let store = database.into_store()?;
+                let catalog = store.catalog();
+                Ok((Box::new(store), catalog))
+            }
+            Opened::Postgres(database) => {
+                let catalog = database.catalog();
+                Ok((Box::new(database.into_store()?), catalog))
+            }
         }
     }
 }

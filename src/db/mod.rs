@@ -1,8 +1,10 @@
 //! The database: the only place that knows SQL and diesel.
 //!
-//! What runs hot goes through [`Store`], one transaction a batch; what an
-//! operator calls (`migrate`, `check`, …) goes through [`Database`].
+//! What runs hot goes through [`Store`], one transaction a batch; who only looks
+//! goes through [`Catalog`]; what an operator calls (`migrate`, `check`, …) goes
+//! through [`Database`].
 
+mod catalog;
 mod database;
 mod migrations;
 mod models;
@@ -13,6 +15,7 @@ mod sqlite;
 mod store;
 mod url;
 
+pub use catalog::{Catalog, Column, Direction, ListPage, ListQuery, ListRow, Page, Search};
 pub use database::{Database, DatabaseError, IfMissing};
 pub use migrations::{MigrationError, MigrationState, Migrations, Step, Target};
 pub use ownership::Ownership;

@@ -6,7 +6,7 @@
 //! the next transaction: SQLite may have rolled back already, and after a
 //! failed sync its cache claims to be clean when the disk is not.
 
-mod open_file;
+pub(super) mod open_file;
 mod row_cache;
 mod statements;
 
@@ -23,7 +23,7 @@ use self::row_cache::CachedRow;
 use self::statements::{InsertResource, SaveServerState, UpdateResource, select_resource};
 use crate::clock::{ProcessClock, Timestamp};
 use crate::db::schema::{resources, server_state};
-use crate::db::{Listener, Standing, Store, StoreError};
+use crate::db::{Catalog, Listener, Standing, Store, StoreError};
 use crate::limits::REOPEN_INTERVAL;
 use crate::lock::{FencingCounter, FencingToken, Place, Resource, ResourceName, Rows};
 
@@ -50,6 +50,8 @@ pub struct SqliteStore {
     reopened: Instant,
     /// Why there is no connection.
     failure: String,
+    /// Whoever looks at the same file, and must not while it is opened again.
+    catalog: Catalog,
 }
 
 impl SqliteStore {
@@ -60,10 +62,12 @@ impl SqliteStore {
             .select(server_state::clock_us)
             .get_result(&mut conn.conn)
             .map_err(failed)?;
+        let clock = ProcessClock::starting_no_earlier_than(Timestamp::from_us(clock_us));
         Ok(Self {
+            catalog: Catalog::of_file(path.clone(), clock, Arc::clone(&conn.identity)),
             served: Arc::clone(&conn.identity),
             path,
-            clock: ProcessClock::starting_no_earlier_than(Timestamp::from_us(clock_us)),
+            clock,
             tokens_floor: FencingToken::NONE,
             last_place: Place::NONE,
             prune_after: String::new(),
@@ -71,6 +75,11 @@ impl SqliteStore {
             reopened: Instant::now(),
             failure: String::new(),
         })
+    }
+
+    /// The catalog of the same file, by the same clock.
+    pub fn catalog(&self) -> Catalog {
+        self.catalog.clone()
     }
 
     /// Runs `work` on the connection, opened again if it has to be. After a
@@ -86,11 +95,15 @@ impl SqliteStore {
             }
             None => {
                 self.reopened = Instant::now();
+                let door = self.catalog.shut();
                 if self.served.is_replaced_at(&self.path) {
                     require_own_and_whole(&self.path)?;
                 }
                 let conn = OpenFile::open(&self.path, LogRoom::Leave)?;
                 self.served = Arc::clone(&conn.identity);
+                if let Some(door) = door {
+                    door.open(Arc::clone(&self.served));
+                }
                 conn
             }
         };

@@ -30,6 +30,7 @@ macro_rules! every_claim_on {
     };
 }
 
+mod catalog;
 mod postgres;
 mod postgres_lines;
 mod recorder;

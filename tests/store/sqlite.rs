@@ -2,6 +2,7 @@
 //! run hot, and that they look at no row in vain.
 
 use std::fs;
+use std::path::PathBuf;
 use std::process::Command;
 use std::time::Duration;
 
@@ -13,8 +14,15 @@ use central_locking_system::db::{Database, DatabaseUrl, IfMissing, SqliteStore, 
 use super::recorder::{assert_golden, statements_of, two_batches};
 use super::{Backend, acquire, load, release, run, suite};
 
-struct Sqlite {
+pub(super) struct Sqlite {
     directory: TempDir,
+}
+
+impl Sqlite {
+    /// The file.
+    pub(super) fn path(&self) -> PathBuf {
+        self.directory.path().join("db")
+    }
 }
 
 impl Backend for Sqlite {

@@ -8,7 +8,7 @@ use diesel::sql_types::{BigInt, Bool, Text};
 use crate::db::database::DatabaseError;
 use crate::db::migrations::{HISTORY_TABLE, Migrations};
 use crate::db::postgres::session::{AdvisoryLock, Share, connect, take, wait_for_locks};
-use crate::db::{PostgresStore, PostgresUrl, StoreError};
+use crate::db::{Catalog, PostgresStore, PostgresUrl, StoreError};
 use crate::limits::{MIGRATION_WAIT_MAX, OWNER_WAIT_MAX, ROW_LOCK_WAIT_MAX};
 
 /// An open connection.
@@ -84,6 +84,10 @@ impl PostgresDatabase {
         let reason = "the role lacks rights; as the owner run \
                       GRANT ALL ON ALL TABLES IN SCHEMA public TO it, and the same ON ALL SEQUENCES";
         Err(DatabaseError::unfit(&self.url, reason))
+    }
+
+    pub(super) fn catalog(&self) -> Catalog {
+        Catalog::on_postgres(self.url.clone())
     }
 
     pub(super) fn into_store(self) -> Result<PostgresStore, StoreError> {

@@ -145,7 +145,7 @@ fn settings() -> String {
 
 /// Has PostgreSQL give up a session whose server is gone with its network, as
 /// that gives up PostgreSQL.
-pub(super) fn expect_signs_of_life(conn: &mut PgConnection) -> QueryResult<()> {
+pub(in crate::db) fn expect_signs_of_life(conn: &mut PgConnection) -> QueryResult<()> {
     let idle = PEER_SILENT_MAX / 2;
     conn.batch_execute(&format!(
         "SET tcp_keepalives_idle = {idle_s};

@@ -35,7 +35,7 @@ type Inode = (u64, u64);
 /// Which file it is, for as long as this value lives: the system gives its
 /// number to no other, also after it is deleted. Not an open file to SQLite,
 /// whose locks would go when such a one is closed.
-pub(super) struct Identity {
+pub(in crate::db) struct Identity {
     inode: Inode,
     _pin: OwnedFd,
 }
@@ -48,6 +48,11 @@ impl Identity {
             inode: (stat.st_dev, stat.st_ino),
             _pin: pin,
         })
+    }
+
+    /// Whether `path` still names this file.
+    pub(in crate::db) fn is_at(&self, path: &Path) -> bool {
+        inode_of(path).is_ok_and(|inode| inode == self.inode)
     }
 
     /// Whether `path` names another file by now.

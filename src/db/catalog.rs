@@ -1,0 +1,244 @@
+//! The catalog: what is in the table, for those who look without locking.
+//!
+//! Separate from the store, because it never runs on the batcher's connection
+//! and decides nothing: what it says may be over when it is read. It reads in
+//! one transaction that sees one state of the table, takes no lock that anybody
+//! waits for, and ends its transaction before it answers.
+//!
+//! Whoever calls it is blocked meanwhile: at most CATALOG_CONNECTIONS_MAX
+//! queries run at a time, and one waits up to CATALOG_WAIT_MAX for its turn.
+
+mod connection;
+mod postgres;
+mod prefix;
+mod query;
+mod search;
+mod sqlite;
+
+use std::num::NonZeroU32;
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use self::connection::AnyConnection;
+use self::postgres::PostgresReaders;
+use self::query::RawRow;
+pub use self::search::Search;
+use self::sqlite::{Door, SqliteReaders};
+use crate::clock::{ProcessClock, Timestamp};
+use crate::db::sqlite::open_file::Identity;
+use crate::db::{PostgresUrl, StoreError};
+use crate::lock::{FencingToken, LockedBy, ResourceName, Ttl};
+
+/// A way to look at the table. Cloning copies a pointer.
+#[derive(Clone)]
+pub struct Catalog {
+    readers: Arc<Readers>,
+}
+
+enum Readers {
+    Sqlite(SqliteReaders),
+    Postgres(PostgresReaders),
+}
+
+/// Which resources are asked for, and in which order.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ListQuery {
+    /// Only those that are held, or only those that are free.
+    pub locked: Option<bool>,
+    /// Only those whose names begin with this, byte by byte.
+    pub prefix: Option<String>,
+    /// Only those in which this is found.
+    pub search: Option<Search>,
+    /// By which the rows are ordered, the first before all; those that lack a
+    /// value come last, in either direction. Rows that are equal in all of it
+    /// are in the order of their names.
+    pub ordering: Vec<(Column, Direction)>,
+    /// Which page.
+    pub page: Page,
+    /// Rows of a page.
+    pub page_size: NonZeroU32,
+}
+
+/// What rows can be ordered by: as it is shown, so a free resource has only a
+/// name and a token.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Column {
+    /// By bytes.
+    Name,
+    /// By bytes.
+    Label,
+    /// By seconds.
+    Ttl,
+    /// When the lock was granted.
+    AcquiredAt,
+    /// When it ends; one that never does has no value.
+    ExpiresAt,
+    /// The token of the latest grant, also of a free one.
+    FencingToken,
+}
+
+/// The order of a column.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Direction {
+    /// The lowest first.
+    Ascending,
+    /// The highest first.
+    Descending,
+}
+
+impl Direction {
+    fn reversed(self) -> Self {
+        match self {
+            Self::Ascending => Self::Descending,
+            Self::Descending => Self::Ascending,
+        }
+    }
+}
+
+/// Which page of a list.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Page {
+    /// The one of this number, from 1.
+    Number(u64),
+    /// The last one there is, which may have no rows only if it is the first.
+    Last,
+}
+
+/// A page of a list.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ListPage {
+    /// Of all rows that were asked for, on whatever page.
+    pub count: u64,
+    /// Pages that there are, at least one.
+    pub pages: u64,
+    /// The number of this one. If it is beyond `pages` it has no rows.
+    pub page: u64,
+    /// The rows of this page.
+    pub rows: Vec<ListRow>,
+    /// When all this was so, by the clock that decides.
+    pub now: Timestamp,
+}
+
+/// A resource as a list shows it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ListRow {
+    /// Its name.
+    pub name: ResourceName,
+    /// Whether it is held. If not it has no label and no ttl, and was acquired
+    /// and ends at no time, whatever is left of an expired lock in the table.
+    pub locked: bool,
+    /// For people.
+    pub label: Option<String>,
+    /// `None` never expires.
+    pub ttl: Option<Ttl>,
+    /// When it was granted.
+    pub acquired_at: Option<Timestamp>,
+    /// The first instant at which it is free.
+    pub expires_at: Option<Timestamp>,
+    /// The token of the latest grant.
+    pub fencing_token: FencingToken,
+    /// Who waits for it as far as the database knows: on PostgreSQL at all
+    /// servers that are alive, on SQLite nobody.
+    pub waiters: u64,
+}
+
+impl Catalog {
+    /// The catalog of the file that a store serves from, and its time; for the
+    /// store to hand out.
+    pub(super) fn of_file(path: PathBuf, clock: ProcessClock, served: Arc<Identity>) -> Self {
+        let readers = Readers::Sqlite(SqliteReaders::new(path, clock, served));
+        let readers = Arc::new(readers);
+        Self { readers }
+    }
+
+    /// The catalog of a PostgreSQL database. Connects to nothing yet.
+    pub fn on_postgres(url: PostgresUrl) -> Self {
+        let readers = Arc::new(Readers::Postgres(PostgresReaders::new(url)));
+        Self { readers }
+    }
+
+    /// One page of the resources that were ever granted.
+    ///
+    /// Costs the reading of what `prefix` leaves, or of the whole table: the
+    /// count is exact.
+    pub fn list(&self, query: &ListQuery) -> Result<ListPage, StoreError> {
+        let listed = self.read(|conn, clock| query::list(conn, clock, query))?;
+        let rows = listed.rows.into_iter().map(|row| {
+            let waiters = listed.waiters.get(&row.name).copied().unwrap_or(0);
+            row.shown_at(listed.now, waiters.unsigned_abs())
+        });
+        Ok(ListPage {
+            count: listed.count,
+            pages: listed.pages,
+            page: listed.page,
+            rows: rows.collect::<Result<_, _>>()?,
+            now: listed.now,
+        })
+    }
+
+    /// The names of all resources that this key holds, in their order; of more
+    /// than HELD_BY_MAX some HELD_BY_MAX + 1.
+    ///
+    /// Reads the whole table: no index leads to keys, because each grant and
+    /// each release would have to keep it.
+    pub fn held_by(&self, locked_by: &LockedBy) -> Result<Vec<ResourceName>, StoreError> {
+        let names = self.read(|conn, clock| query::held_by(conn, clock, locked_by))?;
+        let names = names.iter().map(|name| known_name(name));
+        let mut names: Vec<_> = names.collect::<Result<_, _>>()?;
+        names.sort_unstable();
+        Ok(names)
+    }
+
+    fn read<T>(
+        &self,
+        work: impl FnOnce(&mut AnyConnection, Option<ProcessClock>) -> diesel::QueryResult<T>,
+    ) -> Result<T, StoreError> {
+        match &*self.readers {
+            Readers::Sqlite(readers) => readers.read(|conn| work(conn, Some(readers.clock()))),
+            Readers::Postgres(readers) => readers.read(|conn| work(conn, None)),
+        }
+    }
+
+    /// Waits until nobody reads the file any more, and keeps readers from it
+    /// until it is opened through what is returned; else, until the next call.
+    pub(super) fn shut(&self) -> Option<Door<'_>> {
+        match &*self.readers {
+            Readers::Sqlite(readers) => Some(readers.shut()),
+            Readers::Postgres(_) => None,
+        }
+    }
+}
+
+impl RawRow {
+    fn shown_at(self, now: Timestamp, waiters: u64) -> Result<ListRow, StoreError> {
+        let expires_at = self.expires_at_us.map(Timestamp::from_us);
+        let locked = self.is_taken && expires_at.is_none_or(|expires_at| now < expires_at);
+        let impossible = |column| {
+            let name = &self.name;
+            StoreError::Failed(format!("row {name:?} of table resources has an impossible {column}"))
+        };
+        let ttl = |seconds| Ttl::from_seconds(seconds).ok_or_else(|| impossible("ttl"));
+        Ok(ListRow {
+            name: known_name(&self.name)?,
+            locked,
+            ttl: self.ttl.filter(|_| locked).map(ttl).transpose()?,
+            acquired_at: self.acquired_at_us.filter(|_| locked).map(Timestamp::from_us),
+            expires_at: expires_at.filter(|_| locked),
+            fencing_token: FencingToken::new(self.fencing_token),
+            waiters,
+            label: self.label.filter(|_| locked),
+        })
+    }
+}
+
+fn known_name(name: &str) -> Result<ResourceName, StoreError> {
+    ResourceName::new(name)
+        .ok_or_else(|| StoreError::Failed(format!("table resources holds the impossible name {name:?}")))
+}
+
+fn failed(error: impl ToString) -> StoreError {
+    match error.to_string() {
+        message if message == "database is locked" => StoreError::Busy,
+        message => StoreError::Failed(message.split_whitespace().collect::<Vec<_>>().join(" ")),
+    }
+}

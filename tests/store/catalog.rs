@@ -1,0 +1,718 @@
+//! What the catalog says, on both databases; and what becomes of its
+//! connections on each.
+
+use std::fs;
+use std::num::NonZeroU32;
+use std::thread;
+use std::time::Duration;
+
+use central_locking_system::clock::Timestamp;
+use central_locking_system::db::{
+    Catalog, Column, DatabaseUrl, Direction, ListPage, ListQuery, Page, Search, SqliteStore, Store, StoreError,
+};
+use central_locking_system::lock::{LockedBy, WaitingLines};
+
+use super::postgres::Postgres;
+use super::sqlite::Sqlite;
+use super::{Backend, acquire, grant, load, run, run_in_line};
+use crate::support::{Cluster, PsqlSession, eventually};
+
+/// How long something may take that is noticed first.
+const SOON: Duration = Duration::from_secs(5);
+
+/// When all that ever ends has ended; when nothing has.
+const LONG_AGO: i64 = 1_000_000;
+const FAR_AHEAD: i64 = 9_000_000_000_000_000;
+
+trait Catalogued: Backend {
+    fn catalog(&self, store: &Self::Store) -> Catalog;
+}
+
+impl Catalogued for Sqlite {
+    fn catalog(&self, store: &SqliteStore) -> Catalog {
+        store.catalog()
+    }
+}
+
+impl Catalogued for Postgres {
+    fn catalog(&self, _store: &Self::Store) -> Catalog {
+        catalog_at(&self.database.url)
+    }
+}
+
+fn catalog_at(url: &str) -> Catalog {
+    match DatabaseUrl::parse(url).expect("it is well formed") {
+        DatabaseUrl::Postgres(url) => Catalog::on_postgres(url),
+        DatabaseUrl::Sqlite(_) => panic!("not an SQLite file"),
+    }
+}
+
+macro_rules! every_claim {
+    ($($claim:ident)*) => {
+        mod on_sqlite {
+            $(#[test] fn $claim() { super::$claim::<super::Sqlite>(); })*
+        }
+        mod on_postgres {
+            $(#[test] fn $claim() { super::$claim::<super::Postgres>(); })*
+        }
+    };
+}
+
+every_claim! {
+    a_lock_is_listed_as_it_was_granted
+    an_empty_table_has_one_page_without_rows
+    an_expired_lock_is_free_before_anything_swept_it
+    a_prefix_is_taken_byte_by_byte
+    rows_that_lack_a_value_come_last_in_either_direction
+    rows_that_are_equal_are_in_the_order_of_their_names
+    texts_are_ordered_by_their_bytes
+    pages_together_are_the_whole_list
+    a_page_beyond_the_last_has_no_rows
+    each_word_is_found_in_the_name_or_the_label
+    what_patterns_mean_is_searched_for_as_it_is
+    the_label_of_a_lock_that_is_over_is_not_found
+    a_key_is_found_by_what_it_holds_now
+    what_looks_like_sql_is_a_text
+    a_few_held_among_many_are_listed_alike_with_and_without_a_prefix
+}
+
+fn everything() -> ListQuery {
+    ListQuery {
+        locked: None,
+        prefix: None,
+        search: None,
+        ordering: Vec::new(),
+        page: Page::Number(1),
+        page_size: NonZeroU32::new(1000).expect("it is not zero"),
+    }
+}
+
+fn names(page: &ListPage) -> Vec<&str> {
+    page.rows.iter().map(|row| row.name.as_str()).collect()
+}
+
+fn quoted(text: &str) -> String {
+    format!("'{}'", text.replace('\'', "''"))
+}
+
+/// Puts a lock of `key` into the table, that ends at `expires_at_us`.
+fn put(backend: &impl Backend, name: &str, key: &str, label: Option<&str>, expires_at_us: Option<i64>) {
+    let null = || "NULL".to_owned();
+    backend.sql(&format!(
+        "INSERT INTO resources (name, locked_by, label, ttl, acquired_at_us, expires_at_us, fencing_token)
+         SELECT {name}, {key}, {label}, {ttl}, 500000, {expires_at_us}, count(*) + 1 FROM resources",
+        name = quoted(name),
+        key = quoted(key),
+        label = label.map_or_else(null, quoted),
+        ttl = expires_at_us.map_or_else(null, |_| "60".to_owned()),
+        expires_at_us = expires_at_us.map_or_else(null, |us| us.to_string()),
+    ));
+}
+
+/// Puts resources into the table that are free.
+fn put_free(backend: &impl Backend, names: &[&str]) {
+    for name in names {
+        backend.sql(&format!(
+            "INSERT INTO resources (name, released_at_us, fencing_token)
+             SELECT {}, 500000, count(*) + 1 FROM resources",
+            quoted(name)
+        ));
+    }
+}
+
+fn a_lock_is_listed_as_it_was_granted<B: Catalogued>() {
+    let backend = B::new();
+    let mut store = backend.open();
+    run(&mut store, &[("r", acquire("k", Some(60)))]);
+    let (_, resources) = load(&mut store, &["r"]);
+    let lock = resources[0].lock.as_ref().expect("it was granted");
+
+    let page = backend.catalog(&store).list(&everything()).expect("it works");
+
+    assert_eq!((page.count, page.pages, page.page), (1, 1, 1));
+    let row = &page.rows[0];
+    assert_eq!((row.name.as_str(), row.locked, row.waiters), ("r", true, 0));
+    assert_eq!(
+        (row.acquired_at, row.expires_at),
+        (Some(lock.acquired_at), lock.expires_at)
+    );
+    assert_eq!((row.ttl, row.fencing_token), (lock.ttl, resources[0].fencing_token));
+    assert!(page.now >= lock.acquired_at && page.now < lock.acquired_at + Duration::from_secs(30));
+}
+
+fn an_empty_table_has_one_page_without_rows<B: Catalogued>() {
+    let backend = B::new();
+    let catalog = backend.catalog(&backend.open());
+
+    for page in [Page::Number(1), Page::Last] {
+        let page = catalog.list(&ListQuery { page, ..everything() }).expect("it works");
+
+        assert_eq!((page.count, page.pages, page.page, page.rows.len()), (0, 1, 1, 0));
+    }
+}
+
+fn an_expired_lock_is_free_before_anything_swept_it<B: Catalogued>() {
+    let backend = B::new();
+    put(&backend, "expired", "k", Some("was mine"), Some(LONG_AGO));
+    put(&backend, "ever", "k", Some("mine"), None);
+    put(&backend, "held", "k", None, Some(FAR_AHEAD));
+    put_free(&backend, &["released"]);
+    let catalog = backend.catalog(&backend.open());
+    let list = |locked| catalog.list(&ListQuery { locked, ..everything() }).expect("it works");
+
+    let all = list(None);
+
+    assert_eq!(names(&list(Some(true))), ["ever", "held"]);
+    assert_eq!(names(&list(Some(false))), ["expired", "released"]);
+    assert_eq!(names(&all), ["ever", "expired", "held", "released"]);
+    assert_eq!(all.rows[0].label.as_deref(), Some("mine"));
+    let expired = &all.rows[1];
+    assert!(!expired.locked && expired.label.is_none() && expired.ttl.is_none());
+    assert!(expired.acquired_at.is_none() && expired.expires_at.is_none());
+    assert_eq!(expired.fencing_token.as_i64(), 1);
+    assert_eq!(all.rows[2].expires_at, Some(Timestamp::from_us(FAR_AHEAD)));
+}
+
+fn a_prefix_is_taken_byte_by_byte<B: Catalogued>() {
+    let backend = B::new();
+    let stored = [
+        "a",
+        "A",
+        "ab",
+        "a%",
+        "a%b",
+        "a_",
+        "az",
+        "a{",
+        "b",
+        "é",
+        "e\u{301}",
+        "a\u{10ffff}",
+        "a\u{10ffff}z",
+        "\u{10ffff}",
+        "\u{10ffff}z",
+        "\u{d7ff}",
+        "\u{d7ff}z",
+        "\u{e000}",
+        "\u{7f}",
+        "\u{80}",
+        "🔒",
+        "a'b",
+        "a\\b",
+    ];
+    put_free(&backend, &stored);
+    let catalog = backend.catalog(&backend.open());
+
+    for prefix in stored.iter().copied().chain(["", "x", "a\0", "\u{d7fe}"]) {
+        let prefix_of = |prefix: &str| Some(prefix.to_owned());
+        let query = ListQuery {
+            prefix: prefix_of(prefix),
+            ..everything()
+        };
+        let mut expected: Vec<_> = stored.into_iter().filter(|name| name.starts_with(prefix)).collect();
+        expected.sort_unstable();
+
+        let page = catalog.list(&query).expect("it works");
+
+        assert_eq!(names(&page), expected, "{prefix:?}");
+        assert_eq!(page.count, expected.len() as u64);
+    }
+}
+
+fn rows_that_lack_a_value_come_last_in_either_direction<B: Catalogued>() {
+    let backend = B::new();
+    put(&backend, "later", "k", Some("b"), Some(FAR_AHEAD + 1));
+    put(&backend, "sooner", "k", Some("a"), Some(FAR_AHEAD));
+    put(&backend, "ever", "k", None, None);
+    // What is left of its lock must not order it.
+    put(&backend, "expired", "k", Some("c"), Some(LONG_AGO));
+    put_free(&backend, &["released"]);
+    let catalog = backend.catalog(&backend.open());
+
+    for column in [Column::ExpiresAt, Column::Label] {
+        let by = |direction| {
+            let ordering = vec![(column, direction)];
+            catalog
+                .list(&ListQuery {
+                    ordering,
+                    ..everything()
+                })
+                .expect("it works")
+        };
+        assert_eq!(
+            names(&by(Direction::Ascending)),
+            ["sooner", "later", "ever", "expired", "released"]
+        );
+        assert_eq!(
+            names(&by(Direction::Descending)),
+            ["later", "sooner", "ever", "expired", "released"]
+        );
+    }
+}
+
+fn rows_that_are_equal_are_in_the_order_of_their_names<B: Catalogued>() {
+    let backend = B::new();
+    for name in ["c", "a", "d", "b"] {
+        put(&backend, name, "k", None, Some(FAR_AHEAD));
+    }
+    let catalog = backend.catalog(&backend.open());
+    let by = |ordering: &[(Column, Direction)]| {
+        let ordering = ordering.to_vec();
+        let page = catalog
+            .list(&ListQuery {
+                ordering,
+                ..everything()
+            })
+            .expect("it works");
+        names(&page).concat()
+    };
+
+    assert_eq!(by(&[]), "abcd");
+    assert_eq!(by(&[(Column::Name, Direction::Descending)]), "dcba");
+    assert_eq!(by(&[(Column::FencingToken, Direction::Descending)]), "bdac");
+    for column in [Column::Ttl, Column::AcquiredAt, Column::ExpiresAt, Column::Label] {
+        assert_eq!(by(&[(column, Direction::Descending)]), "abcd", "{column:?}");
+        let then_token = (Column::FencingToken, Direction::Ascending);
+        assert_eq!(by(&[(column, Direction::Descending), then_token]), "cadb", "{column:?}");
+    }
+}
+
+fn texts_are_ordered_by_their_bytes<B: Catalogued>() {
+    let backend = B::new();
+    let texts = ["B", "a", "b", "é", "\u{ffff}", "🔒"];
+    for text in texts {
+        put(&backend, text, "k", Some(text), None);
+    }
+    let catalog = backend.catalog(&backend.open());
+
+    for column in [Column::Name, Column::Label] {
+        let ordering = vec![(column, Direction::Ascending)];
+        let page = catalog
+            .list(&ListQuery {
+                ordering,
+                ..everything()
+            })
+            .expect("it works");
+        assert_eq!(names(&page), texts, "{column:?}");
+    }
+}
+
+fn pages_together_are_the_whole_list<B: Catalogued>() {
+    let backend = B::new();
+    for number in 0..7 {
+        let expires_at_us = (number % 3 > 0).then_some(FAR_AHEAD + number % 2);
+        put(&backend, &format!("r{number}"), "k", None, expires_at_us);
+    }
+    let catalog = backend.catalog(&backend.open());
+
+    for column in [Column::Name, Column::ExpiresAt, Column::FencingToken] {
+        for direction in [Direction::Ascending, Direction::Descending] {
+            let query = ListQuery {
+                ordering: vec![(column, direction)],
+                ..everything()
+            };
+            let whole = catalog.list(&query).expect("it works").rows;
+            for size in 1..=8 {
+                let page_size = NonZeroU32::new(size).expect("it is not zero");
+                let query = ListQuery {
+                    page_size,
+                    ..query.clone()
+                };
+                let page = |page| catalog.list(&ListQuery { page, ..query.clone() }).expect("it works");
+                let last = page(Page::Last);
+                let pages: Vec<_> = (1..=last.pages).map(|number| page(Page::Number(number))).collect();
+
+                assert_eq!(last.rows, pages[pages.len() - 1].rows);
+                assert_eq!(last.page, u64::from(7_u32.div_ceil(size)));
+                let together: Vec<_> = pages.into_iter().flat_map(|page| page.rows).collect();
+                assert_eq!(together, whole, "{column:?} {direction:?} by {size}");
+            }
+        }
+    }
+}
+
+fn a_page_beyond_the_last_has_no_rows<B: Catalogued>() {
+    let backend = B::new();
+    put_free(&backend, &["a", "b", "c"]);
+    let catalog = backend.catalog(&backend.open());
+
+    for number in [0, 3, u64::MAX] {
+        let page_size = NonZeroU32::new(2).expect("it is not zero");
+        let query = ListQuery {
+            page: Page::Number(number),
+            page_size,
+            ..everything()
+        };
+        let page = catalog.list(&query).expect("it works");
+
+        assert_eq!((page.count, page.pages, page.rows.len()), (3, 2, 0), "{number}");
+    }
+}
+
+fn found<'p>(catalog: &Catalog, text: &str, page: &'p mut Option<ListPage>) -> Vec<&'p str> {
+    let search = Search::new(text);
+    assert!(search.is_some(), "{text:?} is short enough");
+    names(page.insert(catalog.list(&ListQuery { search, ..everything() }).expect("it works")))
+}
+
+fn each_word_is_found_in_the_name_or_the_label<B: Catalogued>() {
+    let backend = B::new();
+    put(&backend, "job/1", "secret", Some("Nightly run"), None);
+    put(&backend, "job/2", "secret", Some("daily RUN"), None);
+    put(&backend, "Job/3-É", "secret", None, None);
+    let catalog = backend.catalog(&backend.open());
+
+    for (text, expected) in [
+        ("", &["Job/3-É", "job/1", "job/2"][..]),
+        ("JOB", &["Job/3-É", "job/1", "job/2"]),
+        ("run", &["job/1", "job/2"]),
+        ("run  job nightly", &["job/1"]),
+        ("/2 ly", &["job/2"]),
+        ("run /3", &[]),
+        ("É", &["Job/3-É"]),
+        ("secret", &[]),
+        ("\0", &["Job/3-É", "job/1", "job/2"]),
+    ] {
+        assert_eq!(found(&catalog, text, &mut None), expected, "{text:?}");
+    }
+}
+
+fn what_patterns_mean_is_searched_for_as_it_is<B: Catalogued>() {
+    let backend = B::new();
+    put_free(&backend, &["100%", "100", "a_b", "axb", "a\\b", "[ab]*"]);
+    let catalog = backend.catalog(&backend.open());
+
+    for (text, expected) in [
+        ("%", &["100%"][..]),
+        ("_", &["a_b"]),
+        ("a_b", &["a_b"]),
+        ("\\", &["a\\b"]),
+        ("\\_", &[]),
+        ("[ab]*", &["[ab]*"]),
+    ] {
+        assert_eq!(found(&catalog, text, &mut None), expected, "{text:?}");
+    }
+}
+
+fn the_label_of_a_lock_that_is_over_is_not_found<B: Catalogued>() {
+    let backend = B::new();
+    put(&backend, "expired", "k", Some("label"), Some(LONG_AGO));
+    put(&backend, "held", "k", Some("label"), Some(FAR_AHEAD));
+    let catalog = backend.catalog(&backend.open());
+
+    assert_eq!(found(&catalog, "label", &mut None), ["held"]);
+}
+
+fn a_key_is_found_by_what_it_holds_now<B: Catalogued>() {
+    let backend = B::new();
+    put(&backend, "b", "k", None, Some(FAR_AHEAD));
+    put(&backend, "a", "k", None, None);
+    put(&backend, "expired", "k", None, Some(LONG_AGO));
+    put(&backend, "of another", "K", None, None);
+    put_free(&backend, &["k"]);
+    let catalog = backend.catalog(&backend.open());
+    let held_by = |key: &str| {
+        let held = catalog
+            .held_by(&LockedBy::new(key).expect("well formed"))
+            .expect("it works");
+        held.iter().map(|name| name.as_str().to_owned()).collect::<Vec<_>>()
+    };
+
+    assert_eq!(held_by("k"), ["a", "b"]);
+    assert_eq!(held_by("nobody"), [""; 0]);
+}
+
+fn what_looks_like_sql_is_a_text<B: Catalogued>() {
+    let backend = B::new();
+    let evil = "'; DROP TABLE resources; --";
+    put(&backend, evil, evil, Some(evil), None);
+    let catalog = backend.catalog(&backend.open());
+
+    let prefix = Some(evil.to_owned());
+    let page = catalog.list(&ListQuery { prefix, ..everything() }).expect("it works");
+
+    assert_eq!(names(&page), [evil]);
+    assert_eq!(found(&catalog, evil, &mut None), [evil]);
+    let key = LockedBy::new(evil).expect("well formed");
+    assert_eq!(catalog.held_by(&key).expect("it works").len(), 1);
+}
+
+fn a_few_held_among_many_are_listed_alike_with_and_without_a_prefix<B: Catalogued>() {
+    let backend = B::new();
+    // More than are looked up one by one.
+    backend.sql(
+        "WITH RECURSIVE numbers (number) AS (SELECT 0 UNION ALL SELECT number + 1 FROM numbers WHERE number < 24999)
+         INSERT INTO resources (name, locked_by, acquired_at_us, released_at_us, fencing_token)
+         SELECT 'r' || CAST(100000 + number * 7 % 25000 AS TEXT),
+                CASE WHEN number % 1000 = 0 THEN 'k' END,
+                CASE WHEN number % 1000 = 0 THEN number END,
+                CASE WHEN number % 1000 > 0 THEN 1 END,
+                number + 1
+           FROM numbers",
+    );
+    let catalog = backend.catalog(&backend.open());
+    let expected: Vec<_> = (0..25)
+        .map(|thousand| format!("r{}", 100_000 + thousand * 7000 % 25_000))
+        .collect();
+    let mut sorted = expected.clone();
+    sorted.sort_unstable();
+
+    for prefix in [None, Some("r1".to_owned()), Some("r".to_owned())] {
+        let held = ListQuery {
+            locked: Some(true),
+            prefix,
+            ..everything()
+        };
+        assert_eq!(names(&catalog.list(&held).expect("it works")), sorted);
+        let ordering = vec![(Column::AcquiredAt, Direction::Ascending)];
+        let by_time = ListQuery {
+            ordering,
+            ..held.clone()
+        };
+        assert_eq!(names(&catalog.list(&by_time).expect("it works")), expected);
+        let page_size = NonZeroU32::new(5).expect("it is not zero");
+        let free = ListQuery {
+            locked: Some(false),
+            page: Page::Last,
+            page_size,
+            ..held
+        };
+        let page = catalog.list(&free).expect("it works");
+        assert_eq!(page.count, 24_975);
+        assert_eq!(names(&page), ["r124995", "r124996", "r124997", "r124998", "r124999"]);
+    }
+}
+
+#[test]
+fn a_row_that_is_there_for_waiters_only_is_not_listed() {
+    let backend = Postgres::new();
+    put_free(&backend, &["granted", "awaited"]);
+    backend.sql("UPDATE resources SET fencing_token = 0, has_waiters = TRUE WHERE name = 'awaited'");
+
+    let page = backend.catalog(&backend.open()).list(&everything()).expect("it works");
+
+    assert_eq!((page.count, names(&page)), (1, vec!["granted"]));
+}
+
+#[test]
+fn whoever_waits_at_a_living_server_is_counted() {
+    let backend = Postgres::new();
+    let mut store = backend.open();
+    let mut elsewhere = backend.open();
+    let (mut here, mut there) = (WaitingLines::default(), WaitingLines::default());
+    grant(&mut store, "r");
+    grant(&mut store, "nobody waits for this");
+    run_in_line(&mut store, &mut here, &[("r", acquire("first", None))]);
+    run_in_line(&mut elsewhere, &mut there, &[("r", acquire("second", None))]);
+    backend.sql("INSERT INTO waiters SELECT name, 999, place, wait_until_us FROM waiters");
+    backend.sql("INSERT INTO waiters SELECT name, replica, place + 9000, 1 FROM waiters");
+    // As far as the database knows both have just given a sign of life.
+    backend.sql("UPDATE replicas SET seen_us = clock_us() + 60000000");
+    let catalog = backend.catalog(&store);
+    let counted = || {
+        let page = catalog.list(&everything()).expect("it works");
+        page.rows.iter().map(|row| row.waiters).collect::<Vec<_>>()
+    };
+
+    assert_eq!(counted(), [0, 2]);
+    backend.sql("UPDATE replicas SET seen_us = clock_us() - 2000001 WHERE id = (SELECT max(id) FROM replicas)");
+    assert_eq!(counted(), [0, 1]);
+}
+
+const SESSIONS: &str = "SELECT count(*) FROM pg_stat_activity \
+                        WHERE datname = current_database() AND application_name LIKE 'cls catalog (pid %)'";
+
+#[test]
+fn there_is_no_session_before_the_first_query_and_none_in_a_transaction_after_it() {
+    let backend = Postgres::new();
+    let catalog = catalog_at(&backend.database.url);
+    assert_eq!(backend.sql(SESSIONS), ["0"]);
+
+    catalog.list(&everything()).expect("it works");
+    catalog.list(&everything()).expect("it works");
+
+    assert_eq!(backend.sql(SESSIONS), ["1"]);
+    assert_eq!(backend.sql(&format!("{SESSIONS} AND state = 'idle'")), ["1"]);
+}
+
+#[test]
+fn more_queries_than_sessions_take_turns() {
+    let backend = Postgres::new();
+    put_free(&backend, &["r"]);
+    let catalog = catalog_at(&backend.database.url);
+
+    let askers: Vec<_> = (0..8)
+        .map(|_| {
+            let catalog = catalog.clone();
+            thread::spawn(move || catalog.list(&everything()).map(|page| page.count))
+        })
+        .collect();
+
+    for asker in askers {
+        assert_eq!(asker.join().expect("it does not panic"), Ok(1));
+    }
+    let sessions: usize = backend.sql(SESSIONS)[0].parse().expect("a number");
+    assert!((1..=2).contains(&sessions), "{sessions}");
+}
+
+#[test]
+fn a_list_works_after_its_sessions_were_ended() {
+    let backend = Postgres::new();
+    let catalog = catalog_at(&backend.database.url);
+    catalog.list(&everything()).expect("it works");
+
+    assert!(backend.database.terminate_sessions() > 0);
+
+    assert_eq!(catalog.list(&everything()).expect("it works again").count, 0);
+}
+
+#[test]
+fn a_list_fails_while_postgresql_is_down_and_works_after() {
+    let mut cluster = Cluster::of_its_own();
+    let database = cluster.database();
+    let catalog = catalog_at(&database.url);
+    catalog.list(&everything()).expect("it works");
+
+    cluster.crash();
+    let failure = catalog.list(&everything());
+    cluster.run();
+
+    assert!(
+        matches!(&failure, Err(StoreError::Failed(reason)) if reason.contains("cannot connect")),
+        "{failure:?}"
+    );
+    eventually("it works again", SOON, || catalog.list(&everything()).is_ok());
+}
+
+#[test]
+fn a_list_waits_for_no_row_that_is_locked() {
+    let backend = Postgres::new();
+    put_free(&backend, &["r"]);
+    let mut other: PsqlSession = backend.database.session();
+    other.sql("BEGIN");
+    other.sql("UPDATE resources SET fencing_token = fencing_token + 1");
+
+    let page = catalog_at(&backend.database.url).list(&everything()).expect("it works");
+
+    assert_eq!(page.rows[0].fencing_token.as_i64(), 1, "as it was committed");
+}
+
+#[test]
+fn a_list_is_ended_that_postgresql_cannot_answer() {
+    let backend = Postgres::new();
+    let mut other: PsqlSession = backend.database.session();
+    other.sql("BEGIN");
+    other.sql("LOCK TABLE resources");
+
+    let failure = catalog_at(&backend.database.url).list(&everything());
+
+    assert!(
+        matches!(&failure, Err(StoreError::Failed(reason)) if reason.contains("timeout")),
+        "{failure:?}"
+    );
+}
+
+#[test]
+fn the_log_can_be_written_back_and_emptied_after_a_list() {
+    let backend = Sqlite::new();
+    let mut store = backend.open();
+    grant(&mut store, "r");
+    let catalog = store.catalog();
+    assert_eq!(catalog.list(&everything()).expect("it works").count, 1);
+    grant(&mut store, "s");
+
+    assert_eq!(backend.sql("PRAGMA wal_checkpoint(TRUNCATE)"), ["0|0|0"]);
+
+    assert_eq!(catalog.list(&everything()).expect("it works").count, 2);
+}
+
+#[test]
+fn one_list_after_another_opens_no_more_files() {
+    let backend = Sqlite::new();
+    let store = backend.open();
+    let path = backend.path().canonicalize().expect("it is there");
+    let open = || {
+        let descriptors = fs::read_dir("/proc/self/fd").expect("Linux has it").flatten();
+        descriptors
+            .filter(|fd| fs::read_link(fd.path()).is_ok_and(|target| target == path))
+            .count()
+    };
+    let before = open();
+
+    for _ in 0..10 {
+        store.catalog().list(&everything()).expect("it works");
+    }
+
+    // SQLite keeps one for the next: to close it would end the locks of the store.
+    assert!(open() <= before + 1);
+}
+
+#[test]
+fn a_list_waits_for_nobody_who_writes() {
+    let backend = Sqlite::new();
+    let mut store = backend.open();
+    grant(&mut store, "r");
+    let catalog = store.catalog();
+    let mut counts = Vec::new();
+
+    let names = [super::name("s")];
+    let in_transaction = store.transaction(&names, &mut |_, _| {
+        counts.push(catalog.list(&everything()).map(|page| page.count));
+    });
+
+    assert_eq!(in_transaction, Ok(()));
+    assert_eq!(counts, [Ok(1)]);
+}
+
+#[test]
+fn a_list_goes_by_the_clock_of_the_store() {
+    let backend = Sqlite::new();
+    let ahead = Timestamp::wall_clock() + Duration::from_secs(3600);
+    backend.sql(&format!("UPDATE server_state SET clock_us = {}", ahead.as_us()));
+    let mut store = backend.open();
+    run(&mut store, &[("r", acquire("k", Some(60)))]);
+
+    let page = store.catalog().list(&everything()).expect("it works");
+
+    assert!(page.now >= ahead && page.rows[0].locked);
+}
+
+#[test]
+fn a_file_that_is_gone_is_not_read_and_not_made() {
+    let backend = Sqlite::new();
+    let store = backend.open();
+    let catalog = store.catalog();
+    catalog.list(&everything()).expect("it works");
+    fs::remove_file(backend.path()).expect("it is there");
+
+    let failure = catalog.list(&everything());
+
+    assert!(
+        matches!(&failure, Err(StoreError::Failed(reason)) if reason.contains("is gone")),
+        "{failure:?}"
+    );
+    assert!(!backend.path().exists());
+}
+
+#[test]
+fn a_file_in_the_place_of_another_is_read_when_the_store_serves_from_it() {
+    let (backend, restored) = (Sqlite::new(), Sqlite::new());
+    put_free(&restored, &["restored"]);
+    restored.sql("PRAGMA wal_checkpoint(TRUNCATE)");
+    let mut store = backend.open();
+    grant(&mut store, "old");
+    let catalog = store.catalog();
+    assert_eq!(names(&catalog.list(&everything()).expect("it works")), ["old"]);
+
+    for suffix in ["-wal", "-shm"] {
+        fs::remove_file(backend.path().with_file_name(format!("db{suffix}"))).expect("it is there");
+    }
+    fs::rename(restored.path(), backend.path()).expect("it can be replaced");
+    assert!(catalog.list(&everything()).is_err(), "nobody has looked at it yet");
+    store.transaction(&[], &mut |_, _| ()).expect_err("it is another file");
+    eventually("the store serves again", SOON, || {
+        store.transaction(&[], &mut |_, _| ()).is_ok()
+    });
+
+    assert_eq!(names(&catalog.list(&everything()).expect("it works")), ["restored"]);
+}
