@@ -90,6 +90,10 @@ impl Way {
     }
 }
 
+fn is_by_name(query: &ListQuery) -> bool {
+    query.ordering.first().is_none_or(|(column, _)| *column == Column::Name)
+}
+
 fn in_prefix<'q>(rows: Rows<'q>, prefix: &str, way: Way) -> Rows<'q> {
     let NameRange { from, below } = NameRange::of_prefix(prefix);
     let rows = rows.filter(way.name().ge(from));
@@ -189,8 +193,7 @@ impl View {
     /// The way to the rows that are asked for. PostgreSQL finds it by itself;
     /// SQLite knows nothing of how much there is.
     fn way_to(self, conn: &mut AnyConnection, query: &ListQuery) -> QueryResult<Way> {
-        let is_by_name = query.ordering.first().is_none_or(|(column, _)| *column == Column::Name);
-        if self.is_postgres || (query.locked.is_none() && query.search.is_none() && is_by_name) {
+        if self.is_postgres || (query.locked.is_none() && query.search.is_none() && is_by_name(query)) {
             return Ok(Way::Index);
         }
         let Some(prefix) = query.prefix.as_deref().filter(|prefix| !prefix.is_empty()) else {
@@ -242,9 +245,8 @@ impl View {
         let from_end = count - offset - size;
         let backwards = from_end < offset;
         let skipped = offset.min(from_end);
-        let is_by_name = query.ordering.first().is_none_or(|(column, _)| *column == Column::Name);
         // Where much matches, a page at either end is found before many rows were looked at.
-        let way = match is_by_name && (skipped + size) * ROW_COST_RATIO < count {
+        let way = match is_by_name(query) && (skipped + size) * ROW_COST_RATIO < count {
             true => Way::Index,
             false => way,
         };
