@@ -9,6 +9,7 @@
 //! | `pairs` | acquire and release on SQLite, by connections |
 //! | `postgres` | the same on PostgreSQL, beside pgbench |
 //! | `rows` | what a million rows in the table cost, on both |
+//! | `list` | pages of a million rows, on both |
 //! | `handover` | from one waiter to the next |
 //! | `replicas` | the same from one replica to another, by waiters |
 //! | `memory` | the server's, idle and with many locks held |
@@ -23,6 +24,7 @@
 
 mod beside_pgbench;
 mod handover;
+mod list;
 mod load;
 mod pairs;
 mod postgres;
@@ -65,7 +67,7 @@ fn main() {
     describe_machine();
     let chosen: Vec<usize> = arguments.iter().filter_map(|argument| argument.parse().ok()).collect();
     let connections = if chosen.is_empty() { &CONNECTIONS } else { &chosen[..] };
-    let parts = ["postgres", "rows", "replicas"];
+    let parts = ["postgres", "rows", "list", "replicas"];
     let cluster = parts.into_iter().any(wanted).then(Cluster::start);
     let cluster = || cluster.as_ref().expect("it was started for these parts");
     if wanted("pairs") {
@@ -76,6 +78,9 @@ fn main() {
     }
     if wanted("rows") {
         rows::run(cluster());
+    }
+    if wanted("list") {
+        list::run(cluster());
     }
     if wanted("handover") {
         handover::run();

@@ -92,7 +92,7 @@ fn free_all_sqlite(url: &str) {
     run_sqlite(url, free);
 }
 
-fn run_sqlite(url: &str, statements: &str) {
+pub fn run_sqlite(url: &str, statements: &str) {
     let path = url.trim_start_matches("sqlite://");
     let mut conn = SqliteConnection::establish(path).expect("SQLite opens it");
     conn.batch_execute(statements).expect("the statements are right");
