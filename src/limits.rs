@@ -11,6 +11,23 @@ pub const NAME_CHARS_MAX: usize = 100;
 /// Characters of `locked_by`. The original's column.
 pub const LOCKED_BY_CHARS_MAX: usize = 100;
 
+/// Characters of a label: a line on a screen and some more.
+pub const LABEL_CHARS_MAX: usize = 200;
+
+/// Characters of an `Idempotency-Key`: a UUID has 36.
+pub const IDEMPOTENCY_KEY_CHARS_MAX: usize = 100;
+
+/// Resources that one request may acquire together. Each of them is a row that
+/// is locked with the others.
+pub const NAMES_TOGETHER_MAX: usize = 64;
+
+/// Resources on a page of the list, if the client does not say: Django REST
+/// framework's usual.
+pub const LIST_PAGE_SIZE: u32 = 10;
+
+/// The most resources on a page of the list: some 300 KiB.
+pub const LIST_PAGE_SIZE_MAX: u32 = 1000;
+
 /// Seconds of a ttl: the largest value of Django's positive integer column.
 pub const TTL_SECONDS_MAX: u32 = 2_147_483_647;
 
@@ -56,6 +73,25 @@ pub const INTEGER_CHARS_MAX: usize = 1000;
 /// Operations in one transaction. More would make the first of them wait for
 /// the last; less would share a commit among fewer.
 pub const BATCH_OPERATIONS_MAX: usize = 512;
+
+/// Operations that an operation on everything a key holds counts as: it has a
+/// transaction of its own.
+pub const BULK_WEIGHT: usize = 64;
+
+/// How long a resource is kept free, at first, for somebody who wants it
+/// together with others that are not free yet. Each time it was in vain, twice
+/// as long.
+pub const KEPT_FREE_MAX: Duration = Duration::from_secs(1);
+
+/// A wait for one resource that is at least so long yet when it is decided, which
+/// is one of three seconds or more, is refused if it would be a deadlock. A
+/// shorter one is over soon by itself, with the original's answer.
+pub const DEADLOCK_TOLD_FROM: Duration = Duration::from_millis(2500);
+
+/// How often a request may be put off to be decided with more rows. Each time
+/// it is known more exactly whether its wait would be a deadlock; after the last
+/// it waits.
+pub const PUT_OFF_MAX: u32 = 3;
 
 /// Operations that wait for a transaction; beyond it the answer is 503.
 /// Twenty full batches, so some tens of milliseconds of work.
@@ -149,8 +185,9 @@ pub const MIGRATION_WAIT_MAX: Duration = Duration::from_secs(600);
 pub const INSERT_ATTEMPTS_MAX: usize = 5;
 
 /// Fencing tokens that one transaction on PostgreSQL may grant. A batch is at
-/// most BATCH_OPERATIONS_MAX that were sent and as many of the server's own, and
-/// each may grant twice: to whoever is in line, and to who asked.
+/// most BATCH_OPERATIONS_MAX that were sent, or as many of the server's own, and
+/// each may grant twice: to whoever is in line, and to who asked. As many again
+/// are for those in line who want several resources at once.
 pub const TOKENS_PER_BATCH: i64 = 4 * BATCH_OPERATIONS_MAX as i64;
 
 /// Places in line that one transaction on PostgreSQL may give.
@@ -196,6 +233,15 @@ pub const CALL_SILENT_MAX: Duration = Duration::from_secs(25);
 
 /// Between two looks at all lines while announcements are not heard.
 pub const DEAF_LOOK_INTERVAL: Duration = Duration::from_secs(1);
+
+/// How long somebody who watches a resource waits for room in the queue to look
+/// at it: some batches.
+pub const WATCH_RETRY_INTERVAL: Duration = Duration::from_millis(20);
+
+/// Between two looks for what other servers did to resources that somebody
+/// watches.
+pub const WATCHED_LOOK_INTERVAL: Duration = Duration::from_millis(250);
+
 /// Fencing tokens that a promoted standby, or a backup, may lack of those that
 /// were granted. Two hours of servers that take turns without a pause; and 2^53
 /// is reached after a hundred thousand promotions.

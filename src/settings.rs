@@ -6,10 +6,10 @@ use std::time::Duration;
 
 use thiserror::Error;
 
-use crate::limits;
+use crate::limits::{self, TTL_SECONDS_MAX};
 
 /// Every setting's name, in the order of `.env.example`.
-pub const NAMES: [&str; 9] = [
+pub const NAMES: [&str; 13] = [
     "DATABASE_URL",
     "RUST_LOG",
     "WORKERS",
@@ -18,6 +18,10 @@ pub const NAMES: [&str; 9] = [
     "OPERATIONS_QUEUED_MAX",
     "WAITERS_MAX",
     "WAITERS_PER_RESOURCE_MAX",
+    "DEFAULT_TTL",
+    "MAX_TTL",
+    "MAX_TIMEOUT",
+    "LOCK_DELAY",
     "PRUNE_AFTER_DAYS",
 ];
 
@@ -40,6 +44,14 @@ pub struct Settings {
     pub waiters_max: usize,
     /// Requests that may wait for one resource.
     pub waiters_per_resource_max: usize,
+    /// Seconds for which a lock lasts that is asked for without a ttl.
+    pub default_ttl: Option<u32>,
+    /// The most seconds for which a lock may last.
+    pub max_ttl: Option<u32>,
+    /// The most seconds for which a request may wait.
+    pub max_timeout: Option<u32>,
+    /// For how long a lock that has expired is not granted to another key.
+    pub lock_delay: Duration,
     /// Days after which an unused row is deleted; 0 is never.
     pub prune_after_days: u32,
 }
@@ -58,6 +70,14 @@ pub enum SettingsError {
         max: u64,
         /// What it is.
         value: String,
+    },
+    /// The default is above the maximum.
+    #[error("DEFAULT_TTL must not be above MAX_TTL, and {default_ttl} is above {max_ttl}; correct one of them")]
+    DefaultTtl {
+        /// Seconds.
+        default_ttl: u32,
+        /// Seconds.
+        max_ttl: u32,
     },
     /// Not a filter of log lines.
     #[error("RUST_LOG: '{0}' is neither a level (off, error, warn, info, debug, trace) nor MODULE=level")]
@@ -96,8 +116,23 @@ impl Settings {
             Err(VarError::NotUnicode(_)) => Err(SettingsError::NotText(name)),
         };
         let count = |name, min, max, default: usize| number(name, text(name)?, min, max, default);
+        let seconds = |name, min| match text(name)? {
+            None => Ok(None),
+            value => number(name, value, min, TTL_SECONDS_MAX.into(), 0).map(Some),
+        };
         const COUNT_MAX: u64 = 10_000_000;
+        let (default_ttl, max_ttl) = (seconds("DEFAULT_TTL", 1)?, seconds("MAX_TTL", 1)?);
+        if let (Some(default_ttl), Some(max_ttl)) = (default_ttl, max_ttl)
+            && default_ttl > max_ttl
+        {
+            return Err(SettingsError::DefaultTtl { default_ttl, max_ttl });
+        }
         Ok(Self {
+            // Else whoever asks for no ttl would get more than anybody may.
+            default_ttl: default_ttl.or(max_ttl),
+            max_ttl,
+            max_timeout: seconds("MAX_TIMEOUT", 0)?,
+            lock_delay: Duration::from_secs(seconds("LOCK_DELAY", 0)?.unwrap_or_default().into()),
             database_url: text("DATABASE_URL")?.unwrap_or_else(|| "sqlite://db.sqlite3".to_owned()),
             log_filter: log_filter(text("RUST_LOG")?)?,
             workers: count("WORKERS", 1, 1024, default_workers())?,

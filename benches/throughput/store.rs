@@ -3,7 +3,9 @@
 use std::time::Instant;
 
 use central_locking_system::db::{Database, DatabaseUrl, IfMissing, Step, Store, Target};
-use central_locking_system::lock::{Batch, LockedBy, Operation, ResourceName, StillWaits, WaitingLines};
+use central_locking_system::lock::{
+    Acquire, Batch, LockedBy, Operation, Release, ResourceName, Rules, StillWaits, WaitingLines,
+};
 
 use crate::servers::fresh_directory;
 
@@ -51,11 +53,8 @@ fn measure(batch: usize, operations: usize) -> f64 {
         .map(|number| ResourceName::new(&format!("bench-{:06}", number * 7919 % NAMES)).expect("well formed"))
         .collect();
     let key = LockedBy::new("key-000000").expect("well formed");
-    let acquire = Operation::Acquire {
-        locked_by: key.clone(),
-        ttl: None,
-    };
-    let release = Operation::Release { locked_by: Some(key) };
+    let acquire = Operation::Acquire(Acquire::by(key.clone()));
+    let release = Operation::Release(Release::by(Some(key)));
     let mut lines = WaitingLines::<Nobody>::default();
     let started = Instant::now();
     for transaction in 0..operations / batch {
@@ -64,7 +63,7 @@ fn measure(batch: usize, operations: usize) -> f64 {
         let operation = if transaction % 2 == 0 { &acquire } else { &release };
         store
             .transaction(&chosen, &mut |now, rows| {
-                let mut batch = Batch::new(now, rows, &mut lines);
+                let mut batch = Batch::new(now, Rules::default(), rows, &mut lines);
                 for row in 0..chosen.len() {
                     assert!(batch.apply(row, operation).is_change());
                 }

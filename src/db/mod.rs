@@ -21,5 +21,5 @@ pub use migrations::{MigrationError, MigrationState, Migrations, Step, Target};
 pub use ownership::Ownership;
 pub use postgres::PostgresStore;
 pub use sqlite::SqliteStore;
-pub use store::{Announcement, Listener, Standing, Store, StoreError};
+pub use store::{Announcement, Listener, Seen, Standing, Store, StoreError};
 pub use url::{DatabaseUrl, PostgresUrl, UrlError};

@@ -40,7 +40,7 @@ mod watchdog;
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, Ordering};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use diesel::connection::SimpleConnection;
 use diesel::pg::PgConnection;
@@ -54,7 +54,7 @@ use self::replica::Registration;
 use self::session::{ServingSession, connect_to_serve, wait_for_locks};
 use self::watchdog::Watchdog;
 use crate::clock::Timestamp;
-use crate::db::{DatabaseError, Listener, PostgresUrl, Standing, Store, StoreError};
+use crate::db::{DatabaseError, Listener, PostgresUrl, Seen, Standing, Store, StoreError};
 use crate::limits::{
     REOPEN_INTERVAL, REPLICA_FORGOTTEN_AFTER, REPLICA_SILENT_MAX, ROW_LOCK_AGAIN_WAIT_MAX, ROW_LOCK_WAIT_MAX,
 };
@@ -248,8 +248,12 @@ impl Store for PostgresStore {
         self.batch(&format!("BEGIN; SET LOCAL lock_timeout = {wait_ms}"), names, decide)
     }
 
-    fn expired(&mut self, rows_max: usize) -> Result<Vec<ResourceName>, StoreError> {
-        self.with_connection(|_, conn| tidy::expired(conn, rows_max))
+    fn read(&mut self, names: &[ResourceName]) -> Result<Seen, StoreError> {
+        self.with_connection(|store, conn| rows::read(conn, names, store.believing_since_us))
+    }
+
+    fn expired(&mut self, rows_max: usize, lock_delay: Duration) -> Result<Vec<ResourceName>, StoreError> {
+        self.with_connection(|_, conn| tidy::expired(conn, rows_max, lock_delay))
     }
 
     fn prune(&mut self, rows_max: usize, idle_days: u32) -> Result<usize, StoreError> {

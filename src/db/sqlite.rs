@@ -2,9 +2,9 @@
 //!
 //! One thread, one connection, one process (see `ownership`). Durable: WAL
 //! with `synchronous=FULL`, so COMMIT returns after the WAL is synced. After
-//! any failure but "locked" the connection is closed and opened again before
-//! the next transaction: SQLite may have rolled back already, and after a
-//! failed sync its cache claims to be clean when the disk is not.
+//! any failure but "locked" and "full" the connection is closed and opened
+//! again before the next transaction: SQLite may have rolled back already, and
+//! after a failed sync its cache claims to be clean when the disk is not.
 
 pub(super) mod open_file;
 mod row_cache;
@@ -23,12 +23,15 @@ use self::row_cache::CachedRow;
 use self::statements::{InsertResource, SaveServerState, UpdateResource, select_resource};
 use crate::clock::{ProcessClock, Timestamp};
 use crate::db::schema::{resources, server_state};
-use crate::db::{Catalog, Listener, Standing, Store, StoreError};
+use crate::db::{Catalog, Listener, Seen, Standing, Store, StoreError};
 use crate::limits::REOPEN_INTERVAL;
 use crate::lock::{FencingCounter, FencingToken, Place, Resource, ResourceName, Rows};
 
 /// What SQLite says for SQLITE_BUSY; diesel hands on no code.
 const BUSY_MESSAGE: &str = "database is locked";
+
+/// What SQLite says for SQLITE_FULL.
+const FULL_MESSAGE: &str = "database or disk is full";
 
 /// A drift of the wall clock that is worth writing down.
 const CLOCK_OFFSET_STEP_US: u64 = 100_000;
@@ -88,11 +91,20 @@ impl SqliteStore {
         &mut self,
         work: impl FnOnce(&mut Self, &mut OpenFile) -> Result<T, StoreError>,
     ) -> Result<T, StoreError> {
+        if self.conn.is_none() && self.reopened.elapsed() < REOPEN_INTERVAL {
+            return Err(StoreError::Failed(self.failure.clone()));
+        }
+        self.with_any_connection(work)
+    }
+
+    /// The same, opened again at once: for reads, which are not what failed. A
+    /// disk may be full for hours.
+    fn with_any_connection<T>(
+        &mut self,
+        work: impl FnOnce(&mut Self, &mut OpenFile) -> Result<T, StoreError>,
+    ) -> Result<T, StoreError> {
         let mut conn = match self.conn.take() {
             Some(conn) => conn,
-            None if self.reopened.elapsed() < REOPEN_INTERVAL => {
-                return Err(StoreError::Failed(self.failure.clone()));
-            }
             None => {
                 self.reopened = Instant::now();
                 let door = self.catalog.shut();
@@ -117,7 +129,9 @@ impl SqliteStore {
             Err(StoreError::Refused(ref cause) | StoreError::Failed(ref cause) | StoreError::Unknown(ref cause)) => {
                 self.reopened = Instant::now();
                 self.failure.clone_from(cause);
-                if conn.must_stay_open {
+                // Nothing was synced in vain where there was no room to write, and as long as that lasts the file could not
+                // be opened again, not even to read.
+                if conn.must_stay_open || cause == FULL_MESSAGE {
                     conn.roll_back();
                     self.conn = Some(conn);
                 }
@@ -136,7 +150,8 @@ impl Store for SqliteStore {
         self.with_connection(|store, file| {
             file.begin()?;
             file.forget_rows_if_others_wrote()?;
-            let (resources, tokens, ids) = load(file, names, store.tokens_floor)?;
+            let tokens = load_tokens(file, store.tokens_floor)?;
+            let (resources, ids) = load(file, names)?;
             let mut rows = Rows::loaded(resources, tokens, store.last_place);
             let now = store.clock.now();
             decide(now, &mut rows);
@@ -157,11 +172,31 @@ impl Store for SqliteStore {
         })
     }
 
-    fn expired(&mut self, rows_max: usize) -> Result<Vec<ResourceName>, StoreError> {
+    fn read(&mut self, names: &[ResourceName]) -> Result<Seen, StoreError> {
+        self.with_any_connection(|store, file| {
+            file.forget_rows_if_others_wrote()?;
+            let (resources, ids) = load(file, names)?;
+            for (resource, id) in resources.iter().zip(ids) {
+                if let Some(id) = id {
+                    let resource = resource.clone();
+                    file.rows.put(CachedRow { id, resource });
+                }
+            }
+            Ok(Seen {
+                now: store.clock.now(),
+                resources,
+                waiters: Vec::new(),
+            })
+        })
+    }
+
+    fn expired(&mut self, rows_max: usize, lock_delay: Duration) -> Result<Vec<ResourceName>, StoreError> {
         self.with_connection(|store, conn| {
+            let delay_us = i64::try_from(lock_delay.as_micros()).unwrap_or(i64::MAX);
+            let expired_by_us = store.clock.now().as_us().saturating_sub(delay_us);
             let names: Vec<String> = resources::table
                 .select(resources::name)
-                .filter(resources::expires_at_us.le(store.clock.now().as_us()))
+                .filter(resources::expires_at_us.le(expired_by_us))
                 // Freed by hand, with the rest of the lock left standing.
                 .filter(resources::locked_by.is_not_null())
                 .order(resources::expires_at_us)
@@ -245,17 +280,19 @@ fn known_name(name: &str) -> Result<ResourceName, StoreError> {
         .ok_or_else(|| StoreError::Failed(format!("table resources holds the impossible name {name:?}")))
 }
 
-/// Resources, the counter of tokens, and the numbers of rows.
-type Loaded = (Vec<Resource>, FencingCounter, Vec<Option<i64>>);
-
-/// The resources of `names` in their order, and the numbers of those that have
-/// a row.
-fn load(file: &mut OpenFile, names: &[ResourceName], tokens_floor: FencingToken) -> Result<Loaded, StoreError> {
+/// The counter of tokens, which goes on after `tokens_floor` at least.
+fn load_tokens(file: &mut OpenFile, tokens_floor: FencingToken) -> Result<FencingCounter, StoreError> {
     let highest: i64 = server_state::table
         .select(server_state::fencing_token)
         .get_result(&mut file.conn)
         .map_err(failed)?;
-    let tokens = FencingCounter::continuing_after(FencingToken::new(highest).max(tokens_floor));
+    let highest = FencingToken::new(highest).max(tokens_floor);
+    Ok(FencingCounter::continuing_after(highest))
+}
+
+/// The resources of `names` in their order, and the numbers of those that have
+/// a row.
+fn load(file: &mut OpenFile, names: &[ResourceName]) -> Result<(Vec<Resource>, Vec<Option<i64>>), StoreError> {
     let mut resources = Vec::with_capacity(names.len());
     let mut ids = Vec::with_capacity(names.len());
     for name in names {
@@ -267,7 +304,7 @@ fn load(file: &mut OpenFile, names: &[ResourceName], tokens_floor: FencingToken)
         resources.push(resource);
         ids.push(id);
     }
-    Ok((resources, tokens, ids))
+    Ok((resources, ids))
 }
 
 fn read(conn: &mut SqliteConnection, name: &ResourceName) -> Result<(Option<i64>, Resource), StoreError> {

@@ -5,7 +5,7 @@ use std::time::Duration;
 use thiserror::Error;
 
 use crate::clock::Timestamp;
-use crate::lock::{ResourceName, Rows};
+use crate::lock::{Resource, ResourceName, Rows};
 
 /// One database, used by one thread: load, decide, save, commit.
 pub trait Store: Send {
@@ -32,8 +32,13 @@ pub trait Store: Send {
         self.transaction(names, decide)
     }
 
-    /// Up to `rows_max` resources whose lock has expired but was not cleared.
-    fn expired(&mut self, rows_max: usize) -> Result<Vec<ResourceName>, StoreError>;
+    /// The resources of `names` as they are, with everything in them that was
+    /// committed before the call. Waits for nobody and writes nothing.
+    fn read(&mut self, names: &[ResourceName]) -> Result<Seen, StoreError>;
+
+    /// Up to `rows_max` resources whose lock expired `lock_delay` ago or earlier
+    /// but was not cleared.
+    fn expired(&mut self, rows_max: usize, lock_delay: Duration) -> Result<Vec<ResourceName>, StoreError>;
 
     /// Looks at the next `rows_max` rows, in the order of names and round
     /// again, and deletes those that have been free for `idle_days`. Returns
@@ -50,6 +55,19 @@ pub trait Store: Send {
     /// The ear for what other servers on the database announce; `None` if there
     /// cannot be any. To be asked for once.
     fn listen(&mut self) -> Option<Box<dyn Listener>>;
+}
+
+/// What was read at one instant.
+#[derive(Debug)]
+pub struct Seen {
+    /// That instant.
+    pub now: Timestamp,
+    /// In the order in which they were asked for. A name without a row counts as
+    /// never acquired.
+    pub resources: Vec<Resource>,
+    /// For each how many wait for it, at all servers on the database; empty if
+    /// there cannot be others.
+    pub waiters: Vec<usize>,
 }
 
 /// What others believe of this server.
@@ -104,8 +122,12 @@ impl<S: Store + ?Sized> Store for Box<S> {
         (**self).look(names, decide)
     }
 
-    fn expired(&mut self, rows_max: usize) -> Result<Vec<ResourceName>, StoreError> {
-        (**self).expired(rows_max)
+    fn read(&mut self, names: &[ResourceName]) -> Result<Seen, StoreError> {
+        (**self).read(names)
+    }
+
+    fn expired(&mut self, rows_max: usize, lock_delay: Duration) -> Result<Vec<ResourceName>, StoreError> {
+        (**self).expired(rows_max, lock_delay)
     }
 
     fn prune(&mut self, rows_max: usize, idle_days: u32) -> Result<usize, StoreError> {

@@ -7,6 +7,7 @@
 
 mod outcome;
 mod own_work;
+mod reads;
 mod upkeep;
 
 use std::collections::HashSet;
@@ -17,15 +18,17 @@ use std::thread::{self, Builder, JoinHandle};
 use std::time::{Duration, Instant};
 
 use crate::db::{Store, StoreError};
-use crate::engine::handle::{Engine, Message, Parked, Reply, ReplySender, Shared, Submission, Unavailable};
+use crate::engine::decisions::Decisions;
 use crate::engine::hearing::Hearing;
-use crate::engine::listening;
 use crate::engine::look_timers::LookTimers;
+use crate::engine::messages::{Message, Parked, Reply, ReplySender, Submission, Told, Wish};
 use crate::engine::policy::Policy;
+use crate::engine::shared::Shared;
 use crate::engine::suspects::Suspects;
-use crate::engine::tasks::{Decisions, Work};
+use crate::engine::tasks::Work;
+use crate::engine::{Engine, Unavailable, listening};
 use crate::limits::{BATCH_OPERATIONS_MAX, LAST_RETURNS_WAIT_MAX, PRUNE_INTERVAL, SWEEP_INTERVAL};
-use crate::lock::{FencingToken, Operation, Place, ResourceName, WaitingLines};
+use crate::lock::{FencingToken, Operation, Place, ResourceName, Waiter, WaitingLines};
 
 /// Between two attempts to tell the store the last things before the end.
 const STOPPING_RETRY_INTERVAL: Duration = Duration::from_millis(50);
@@ -36,7 +39,13 @@ pub struct Batcher<S> {
     policy: Policy,
     queue: Receiver<Message>,
     shared: Arc<Shared>,
+    /// What did not fit into the last batch.
+    held_over: Option<Submission>,
+    /// What is decided in the next batch, with more rows.
+    put_off: Vec<Submission>,
     lines: WaitingLines<Parked>,
+    /// Resources that are to be looked at together.
+    unfinished: Vec<Vec<ResourceName>>,
     timers: LookTimers,
     /// What is heard of other servers; `None` if there cannot be any.
     hearing: Option<Hearing>,
@@ -56,6 +65,7 @@ pub struct Batcher<S> {
     next_beat: Instant,
     next_sweep: Instant,
     next_prune: Instant,
+    next_watched_look: Instant,
     stopping: bool,
 }
 
@@ -97,7 +107,7 @@ impl<S: Store + 'static> Batcher<S> {
     pub fn spawn(mut store: S, policy: Policy) -> std::io::Result<(Engine, JoinHandle<()>)> {
         let (sender, queue) = sync_channel(policy.operations_queued_max);
         let shared = Arc::new(Shared::default());
-        let engine = Engine::new(sender, Arc::clone(&shared));
+        let engine = Engine::new(sender, Arc::clone(&shared), policy.waiters_max);
         let now = Instant::now();
         let listener = store.listen();
         let hearing = listener.is_some().then(|| Hearing::since(now));
@@ -109,7 +119,10 @@ impl<S: Store + 'static> Batcher<S> {
             policy,
             queue,
             shared,
+            held_over: None,
+            put_off: Vec::new(),
             lines: WaitingLines::default(),
+            unfinished: Vec::new(),
             timers: LookTimers::default(),
             hearing,
             left: Vec::new(),
@@ -121,6 +134,7 @@ impl<S: Store + 'static> Batcher<S> {
             next_beat: now,
             next_sweep: now + SWEEP_INTERVAL,
             next_prune: now + PRUNE_INTERVAL,
+            next_watched_look: now,
             stopping: false,
         };
         let thread = Builder::new().name("batcher".to_owned()).spawn(move || {
@@ -131,7 +145,7 @@ impl<S: Store + 'static> Batcher<S> {
     }
 
     fn run(mut self) {
-        while !self.stopping {
+        while !self.stopping || self.held_over.is_some() || !self.put_off.is_empty() {
             let submissions = self.collect();
             self.take_announcements();
             self.take_departures();
@@ -176,20 +190,33 @@ impl<S: Store + 'static> Batcher<S> {
         self.returns.iter().any(|(name, _)| of(name)) || !self.left.is_empty() || self.unsettled.iter().any(of)
     }
 
-    /// Waits for something to do and takes it, and whatever else is queued.
+    /// Waits for something to do and takes it, and whatever else is queued, up to
+    /// what one transaction does.
     fn collect(&mut self) -> Vec<Submission> {
-        let mut submissions = Vec::new();
+        let mut submissions = std::mem::take(&mut self.put_off);
+        let mut weight: usize = submissions.iter().map(|submission| submission.wish.weight()).sum();
         // Those who were just answered have more to ask: where all processors are busy they come first, and the next
         // commit is shared by more. Where one is idle this returns at once.
         thread::yield_now();
-        let mut message = self.wait();
+        let mut message = match self.held_over.take() {
+            Some(submission) => Some(Message::Submit(submission)),
+            None if weight > 0 => self.queue.try_recv().ok(),
+            None => self.wait(),
+        };
         while let Some(received) = message {
             match received {
-                Message::Submit(submission) => submissions.push(submission),
+                Message::Submit(submission) => {
+                    weight += submission.wish.weight();
+                    if weight > BATCH_OPERATIONS_MAX && !submissions.is_empty() {
+                        self.held_over = Some(submission);
+                        break;
+                    }
+                    submissions.push(submission);
+                }
                 Message::Look => {}
                 Message::Stop => self.stopping = true,
             }
-            if submissions.len() >= BATCH_OPERATIONS_MAX {
+            if weight >= BATCH_OPERATIONS_MAX {
                 break;
             }
             message = self.queue.try_recv().ok();
@@ -198,7 +225,8 @@ impl<S: Store + 'static> Batcher<S> {
     }
 
     fn wait(&mut self) -> Option<Message> {
-        if self.failing.is_none() && self.has_debts(|name| !self.suspects.contains(name)) {
+        let has_work = self.has_debts(|name| !self.suspects.contains(name)) || !self.unfinished.is_empty();
+        if self.failing.is_none() && has_work {
             return self.queue.try_recv().ok();
         }
         let due = self.next_upkeep();
@@ -220,17 +248,29 @@ impl<S: Store + 'static> Batcher<S> {
         // A line is looked through once, however many have left it.
         let mut shortened = HashSet::new();
         for departure in self.shared.take_departures() {
-            match departure.grant {
-                Some(token) => self.returns.push((departure.name, token)),
-                None => {
-                    shortened.insert(departure.name);
-                }
+            if departure.grants.is_empty() {
+                shortened.extend(departure.names);
+            } else {
+                self.returns.extend(departure.names.into_iter().zip(departure.grants));
             }
         }
         for name in shortened {
-            let places = self.lines.remove_departed(&name);
+            for waiter in self.lines.take_departed(&name) {
+                self.note_left(&waiter);
+            }
+        }
+    }
+
+    /// Notes that somebody is in no line any more, without having been served.
+    fn note_left(&mut self, waiter: &Waiter<Parked>) {
+        let now = Instant::now();
+        for name in waiter.lines() {
             if self.hearing.is_some() {
-                self.left.extend(places.into_iter().map(|place| (name.clone(), place)));
+                self.left.push((name.clone(), waiter.place));
+            }
+            // What was kept free for it is for the next.
+            if waiter.wants_several() {
+                self.timers.arm(now, name.clone());
             }
         }
     }
@@ -250,25 +290,39 @@ impl<S: Store + 'static> Batcher<S> {
         }
         // Each grant that fails at COMMIT is one to be undone; first those.
         let overburdened = self.failing.is_some() && self.returns.len() >= BATCH_OPERATIONS_MAX;
+        let mut looks = Vec::new();
+        let mut bulk = Vec::new();
         for submission in submissions {
-            if overburdened {
-                answer(submission.reply, Err(Unavailable::Store));
-                continue;
+            match &submission.wish {
+                Wish::Look(name) => looks.push((name.clone(), submission.reply)),
+                Wish::CountWaiting(names) => {
+                    let told = Told::Waiting(names.iter().map(|name| self.waiting_here(name)).collect());
+                    answer(submission.reply, Ok(Reply { told, lapses: None }));
+                }
+                _ if overburdened => answer(submission.reply, Err(Unavailable::Store)),
+                // Nobody would learn of the grant.
+                Wish::One(_, Operation::Acquire(_)) | Wish::Together(..) if submission.reply.is_closed() => {}
+                Wish::Each(..) => bulk.push(submission),
+                _ => work.add_asked(submission),
             }
-            // Nobody would learn of the grant.
-            if matches!(submission.operation, Operation::Acquire { .. }) && submission.reply.is_closed() {
-                continue;
-            }
-            work.add_asked(submission);
         }
         if !work.is_empty() {
             self.commit(work, Kind::Asked);
+        }
+        for submission in bulk {
+            let mut work = Work::default();
+            work.add_asked(submission);
+            self.commit(work, Kind::Asked);
+        }
+        if !looks.is_empty() {
+            self.look(looks);
         }
     }
 
     /// Runs one transaction and tells everybody how it went. Says whether it
     /// succeeded.
-    fn commit(&mut self, work: Work, kind: Kind) -> bool {
+    fn commit(&mut self, mut work: Work, kind: Kind) -> bool {
+        work.add_companions(&self.lines);
         let Work {
             index,
             tasks,

@@ -1,17 +1,18 @@
 //! The handle by which requests reach the batcher thread.
 
-use std::mem;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::pin::pin;
+use std::sync::Arc;
 use std::sync::mpsc::{SyncSender, TrySendError};
-use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::{Duration, Instant};
 
 use thiserror::Error;
 use tokio::sync::oneshot;
 
 use crate::db::Announcement;
-use crate::limits::DECISION_WAIT_MAX;
-use crate::lock::{FencingToken, LockedBy, Operation, Outcome, ResourceName, StillWaits, Ttl};
+use crate::engine::messages::{Departure, Message, Reply, Submission, Told, Wish};
+use crate::engine::shared::Shared;
+use crate::limits::{DECISION_WAIT_MAX, WATCH_RETRY_INTERVAL};
+use crate::lock::{Acquire, Operation, Outcome, Release, Renew, ResourceName, Snapshot};
 
 /// Why a request has no outcome. None of these changed anything, but for
 /// [`Unavailable::Store`], which leaves it open, and [`Unavailable::Late`].
@@ -37,112 +38,15 @@ pub enum Unavailable {
     Stopping,
 }
 
-/// What a request learns.
+/// What a request learns that may have waited.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Answer {
     /// It was decided, and the decision is on disk.
     Decided(Outcome),
     /// The deadline of its wait passed.
     TimedOut,
-}
-
-/// What the batcher sends back.
-#[derive(Debug)]
-pub(super) struct Reply {
-    pub(super) outcome: Outcome,
-    /// From this instant on the lock that was granted no longer holds.
-    pub(super) lapses: Option<Instant>,
-}
-
-pub(super) type ReplySender = oneshot::Sender<Result<Reply, Unavailable>>;
-
-/// A request on its way to the batcher.
-#[derive(Debug)]
-pub(super) struct Submission {
-    pub(super) name: ResourceName,
-    pub(super) operation: Operation,
-    /// Until when it waits in line if the resource is locked.
-    pub(super) wait_until: Option<Instant>,
-    pub(super) reply: ReplySender,
-}
-
-/// A request in a waiting line.
-#[derive(Debug)]
-pub(super) struct Parked {
-    pub(super) wait_until: Instant,
-    pub(super) reply: ReplySender,
-}
-
-impl StillWaits for Parked {
-    fn still_waits(&self) -> bool {
-        !self.reply.is_closed() && Instant::now() < self.wait_until
-    }
-}
-
-/// What goes through the queue.
-#[derive(Debug)]
-pub(super) enum Message {
-    Submit(Submission),
-    /// There is something in [`Shared`].
-    Look,
-    /// Finish what is queued and end.
-    Stop,
-}
-
-/// Somebody who will not take an answer any more.
-#[derive(Debug)]
-pub(super) struct Departure {
-    pub(super) name: ResourceName,
-    /// The grant that reached nobody, if there was one.
-    pub(super) grant: Option<FencingToken>,
-}
-
-/// What requests and the batcher share beside the queue.
-#[derive(Debug, Default)]
-pub(super) struct Shared {
-    /// Written by requests that were dropped, emptied by the batcher with each
-    /// batch. Not bounded by itself: each entry is a request that was admitted.
-    departures: Mutex<Vec<Departure>>,
-    /// Written by the listener, emptied by the batcher with each batch. While
-    /// that is held up it grows with what other servers do meanwhile, some
-    /// hundred bytes for each transaction of theirs that anybody waits for.
-    announcements: Mutex<Vec<Announcement>>,
-    /// Set once, when the server begins to stop.
-    draining: AtomicBool,
-    /// Whether anybody is in a line; written by the batcher for the listener.
-    somebody_waits: AtomicBool,
-    /// Set once, when the batcher thread ends.
-    ended: AtomicBool,
-}
-
-impl Shared {
-    pub(super) fn take_departures(&self) -> Vec<Departure> {
-        take(&self.departures)
-    }
-
-    pub(super) fn take_announcements(&self) -> Vec<Announcement> {
-        take(&self.announcements)
-    }
-
-    pub(super) fn note_waiting(&self, somebody_waits: bool) {
-        self.somebody_waits.store(somebody_waits, Ordering::Relaxed);
-    }
-
-    pub(super) fn somebody_waits(&self) -> bool {
-        self.somebody_waits.load(Ordering::Relaxed)
-    }
-
-    pub(super) fn note_end(&self) {
-        self.ended.store(true, Ordering::Relaxed);
-    }
-
-    pub(super) fn has_ended(&self) -> bool {
-        self.ended.load(Ordering::Relaxed)
-    }
-
-    pub(super) fn is_draining(&self) -> bool {
-        self.draining.load(Ordering::Acquire)
-    }
+    /// The same request was sent again and waits in its place.
+    Superseded,
 }
 
 /// The engine, as the rest of the server sees it. Cloning copies pointers.
@@ -150,30 +54,157 @@ impl Shared {
 pub struct Engine {
     queue: SyncSender<Message>,
     shared: Arc<Shared>,
+    watches_max: usize,
 }
 
 impl Engine {
-    pub(super) fn new(queue: SyncSender<Message>, shared: Arc<Shared>) -> Self {
-        Self { queue, shared }
+    pub(super) fn new(queue: SyncSender<Message>, shared: Arc<Shared>, watches_max: usize) -> Self {
+        Self {
+            queue,
+            shared,
+            watches_max,
+        }
     }
 
     /// Takes the lock on `name`, or waits up to `timeout` for it.
     ///
-    /// Answers with `Acquired`, `Locked` (no timeout was given) or `TimedOut`.
+    /// Answers with `Acquired`, `AcquiredBefore`, `Locked` (no timeout was
+    /// given), `Deadlock`, `KeyReused`; or that it timed out or was superseded.
     /// Dropping the future leaves the waiting line; a grant that was already
     /// made is given back.
     pub async fn acquire(
         &self,
         name: ResourceName,
-        locked_by: LockedBy,
-        ttl: Option<Ttl>,
+        acquire: Acquire,
         timeout: Option<Duration>,
     ) -> Result<Answer, Unavailable> {
+        let wish = Wish::One(name, Operation::Acquire(acquire));
+        self.wait_for(wish, timeout).await
+    }
+
+    /// Takes the locks on all of `names`, which are distinct and at most
+    /// NAMES_TOGETHER_MAX, or on none.
+    ///
+    /// Answers as `acquire` does, with `AcquiredTogether` in place of `Acquired`.
+    pub async fn acquire_together(
+        &self,
+        names: Vec<ResourceName>,
+        acquire: Acquire,
+        timeout: Option<Duration>,
+    ) -> Result<Answer, Unavailable> {
+        self.wait_for(Wish::Together(names, acquire), timeout).await
+    }
+
+    /// Frees `name`.
+    ///
+    /// Answers with `Released`, `ReleasedBefore`, `NotAcquired`, `InvalidUnlock`
+    /// or `KeyReused`. A release that was submitted is done even if the future
+    /// is dropped.
+    pub async fn release(&self, name: ResourceName, release: Release) -> Result<Outcome, Unavailable> {
+        self.decide(Wish::One(name, Operation::Release(release))).await
+    }
+
+    /// Lets the lock on `name` last longer.
+    ///
+    /// Answers with `Renewed`, `NotAcquired` or `InvalidRenew`.
+    pub async fn renew(&self, name: ResourceName, renew: Renew) -> Result<Outcome, Unavailable> {
+        let mut outcome = self.decide(Wish::One(name, Operation::Renew(renew))).await?;
+        if let Outcome::Renewed(snapshot) = &mut outcome
+            && snapshot.waiters.is_none()
+        {
+            snapshot.waiters = self.look(snapshot.name.clone()).await?.waiters;
+        }
+        Ok(outcome)
+    }
+
+    /// Renews all of `names` that the key holds, in one transaction. Says how
+    /// many.
+    pub async fn renew_each(&self, names: Vec<ResourceName>, renew: Renew) -> Result<usize, Unavailable> {
+        self.count(names, Operation::Renew(renew)).await
+    }
+
+    /// Frees all of `names` that the key holds, in one transaction. Says how
+    /// many.
+    pub async fn release_each(&self, names: Vec<ResourceName>, release: Release) -> Result<usize, Unavailable> {
+        self.count(names, Operation::Release(release)).await
+    }
+
+    /// Shows a resource as it is; one that nobody ever acquired too. What was
+    /// committed before the call is seen.
+    pub async fn look(&self, name: ResourceName) -> Result<Snapshot, Unavailable> {
+        let reply = self.submit(Wish::Look(name), None)?.reply_in_time().await;
+        match reply.unwrap_or(Err(Unavailable::Stopping))?.told {
+            Told::Seen(snapshot) => Ok(*snapshot),
+            told => unreachable!("a look was answered with {told:?}"),
+        }
+    }
+
+    /// Shows a resource as soon as `is_news` says so of it, or as it is when
+    /// `wait` is over or the server is being stopped.
+    pub async fn look_for_news(
+        &self,
+        name: ResourceName,
+        wait: Duration,
+        is_news: impl Fn(&Snapshot) -> bool,
+    ) -> Result<Snapshot, Unavailable> {
+        let deadline = deadline(wait);
+        let watch = self.shared.watches.watch(name.clone(), self.watches_max);
+        let watch = watch.ok_or(Unavailable::Waiters)?;
+        loop {
+            let mut wake = pin!(watch.wake().notified());
+            // From here on nothing is missed that is committed after the look.
+            wake.as_mut().enable();
+            let snapshot = match self.look(name.clone()).await {
+                // Thousands may be woken at once; those who find no room come again in a moment.
+                Err(Unavailable::Queue) if Instant::now() < deadline => {
+                    tokio::time::sleep(WATCH_RETRY_INTERVAL).await;
+                    continue;
+                }
+                looked => looked?,
+            };
+            let now = Instant::now();
+            if is_news(&snapshot) || now >= deadline || self.shared.is_draining() {
+                return Ok(snapshot);
+            }
+            let expires = snapshot.expires_in().and_then(|expires_in| now.checked_add(expires_in));
+            let until = expires.map_or(deadline, |expires| expires.min(deadline));
+            tokio::select! {
+                () = wake => {}
+                () = tokio::time::sleep_until(until.into()) => {}
+            }
+        }
+    }
+
+    /// How many wait for each of `names` of whom the database does not know: all
+    /// of them where it is this server's own, else those who want others too.
+    pub async fn waiting_here(&self, names: Vec<ResourceName>) -> Result<Vec<usize>, Unavailable> {
+        let reply = self.submit(Wish::CountWaiting(names), None)?.reply_in_time().await;
+        match reply.unwrap_or(Err(Unavailable::Stopping))?.told {
+            Told::Waiting(waiting) => Ok(waiting),
+            told => unreachable!("a count was answered with {told:?}"),
+        }
+    }
+
+    /// Refuses new acquisitions and answers everybody who waits that the
+    /// server is being stopped. Releases are served to the last.
+    pub fn drain(&self) {
+        self.shared.drain();
+        self.shared.watches.wake_all();
+        self.nudge();
+    }
+
+    /// Makes the batcher thread finish what is queued and end.
+    pub fn stop(&self) {
+        // It can only fail because the thread has ended already.
+        let _ = self.queue.send(Message::Stop);
+    }
+
+    async fn wait_for(&self, wish: Wish, timeout: Option<Duration>) -> Result<Answer, Unavailable> {
         if self.shared.is_draining() {
             return Err(Unavailable::Stopping);
         }
         let wait_until = timeout.map(deadline);
-        let mut pending = self.submit(name, Operation::Acquire { locked_by, ttl }, wait_until)?;
+        let mut pending = self.submit(wish, wait_until)?;
         let reply = match wait_until {
             None => pending.reply_in_time().await,
             Some(deadline) => tokio::select! {
@@ -193,49 +224,49 @@ impl Engine {
         if reply.lapses.is_some_and(|lapses| lapses <= Instant::now()) {
             return Err(Unavailable::Late);
         }
-        Ok(Answer::Decided(reply.outcome))
+        Ok(match reply.told {
+            Told::Outcome(outcome) => Answer::Decided(outcome),
+            Told::Superseded => Answer::Superseded,
+            told => unreachable!("an acquisition was answered with {told:?}"),
+        })
     }
 
-    /// Frees `name`, given its holder's key; `None` is nobody's key.
-    ///
-    /// Answers with `Released`, `NotAcquired` or `InvalidUnlock`. A release
-    /// that was submitted is done even if the future is dropped.
-    pub async fn release(&self, name: ResourceName, locked_by: Option<LockedBy>) -> Result<Outcome, Unavailable> {
-        let mut pending = self.submit(name, Operation::Release { locked_by }, None)?;
-        let reply = pending.reply_in_time().await.unwrap_or(Err(Unavailable::Stopping));
-        reply.map(|reply| reply.outcome)
+    async fn decide(&self, wish: Wish) -> Result<Outcome, Unavailable> {
+        let reply = self.submit(wish, None)?.reply_in_time().await;
+        match reply.unwrap_or(Err(Unavailable::Stopping))?.told {
+            Told::Outcome(outcome) => Ok(outcome),
+            told => unreachable!("an operation was answered with {told:?}"),
+        }
     }
 
-    /// Refuses new acquisitions and answers everybody who waits that the
-    /// server is being stopped. Releases are served to the last.
-    pub fn drain(&self) {
-        self.shared.draining.store(true, Ordering::Release);
-        self.nudge();
+    async fn count(&self, names: Vec<ResourceName>, operation: Operation) -> Result<usize, Unavailable> {
+        if names.is_empty() {
+            return Ok(0);
+        }
+        let reply = self.submit(Wish::Each(names, operation), None)?.reply_in_time().await;
+        match reply.unwrap_or(Err(Unavailable::Stopping))?.told {
+            Told::Count(count) => Ok(count),
+            told => unreachable!("an operation on several was answered with {told:?}"),
+        }
     }
 
-    /// Makes the batcher thread finish what is queued and end.
-    pub fn stop(&self) {
-        // It can only fail because the thread has ended already.
-        let _ = self.queue.send(Message::Stop);
-    }
-
-    fn submit(
-        &self,
-        name: ResourceName,
-        operation: Operation,
-        wait_until: Option<Instant>,
-    ) -> Result<Pending<'_>, Unavailable> {
+    fn submit(&self, wish: Wish, wait_until: Option<Instant>) -> Result<Pending<'_>, Unavailable> {
         let (reply, answer) = oneshot::channel();
+        let wanted = match &wish {
+            Wish::One(name, Operation::Acquire(_)) => Wanted::One(name.clone()),
+            Wish::Together(names, _) => Wanted::Several(names.clone()),
+            _ => Wanted::Nothing,
+        };
         let submission = Submission {
-            name: name.clone(),
-            operation,
+            wish,
             wait_until,
             reply,
+            put_off: None,
         };
         match self.queue.try_send(Message::Submit(submission)) {
             Ok(()) => Ok(Pending {
                 engine: self,
-                name,
+                wanted,
                 answer: Some(answer),
             }),
             Err(TrySendError::Full(_)) => Err(Unavailable::Queue),
@@ -244,13 +275,13 @@ impl Engine {
     }
 
     fn depart(&self, departure: Departure) {
-        lock(&self.shared.departures).push(departure);
+        self.shared.add_departure(departure);
         self.nudge();
     }
 
     /// Tells the batcher what other servers announce.
     pub(super) fn announce(&self, heard: Vec<Announcement>) {
-        lock(&self.shared.announcements).extend(heard);
+        self.shared.add_announcements(heard);
         self.nudge();
     }
 
@@ -260,11 +291,18 @@ impl Engine {
     }
 }
 
+/// What a request may come to hold.
+enum Wanted {
+    Nothing,
+    One(ResourceName),
+    Several(Vec<ResourceName>),
+}
+
 /// A request that waits for its reply. Dropped without one, it tells the
 /// batcher, so that nothing stays granted to nobody.
 struct Pending<'e> {
     engine: &'e Engine,
-    name: ResourceName,
+    wanted: Wanted,
     /// `None` once the reply was taken.
     answer: Option<oneshot::Receiver<Result<Reply, Unavailable>>>,
 }
@@ -301,27 +339,24 @@ impl Drop for Pending<'_> {
         if self.answer.is_none() {
             return;
         }
-        let grant = match self.last_look() {
-            Some(Ok(Reply {
-                outcome: Outcome::Acquired(grant),
-                ..
-            })) => Some(grant.fencing_token),
-            Some(_) => return,
-            None => None,
+        let names = match std::mem::replace(&mut self.wanted, Wanted::Nothing) {
+            Wanted::Nothing => return,
+            Wanted::One(name) => vec![name],
+            Wanted::Several(names) => names,
         };
-        self.engine.depart(Departure {
-            name: self.name.clone(),
-            grant,
-        });
+        let grants = match self.last_look() {
+            None => Vec::new(),
+            Some(Ok(Reply {
+                told: Told::Outcome(outcome),
+                ..
+            })) if !outcome.granted().is_empty() => {
+                let grants = outcome.granted().iter();
+                grants.map(|grant| grant.fencing_token).collect()
+            }
+            Some(_) => return,
+        };
+        self.engine.depart(Departure { names, grants });
     }
-}
-
-fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(|poisoned| poisoned.into_inner())
-}
-
-fn take<T: Default>(mutex: &Mutex<T>) -> T {
-    mem::take(&mut *lock(mutex))
 }
 
 /// The instant `timeout` from now, or one so far ahead that it does not

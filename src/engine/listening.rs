@@ -5,7 +5,8 @@ use std::sync::Arc;
 use std::thread::Builder;
 
 use crate::db::Listener;
-use crate::engine::handle::{Engine, Shared};
+use crate::engine::Engine;
+use crate::engine::shared::Shared;
 use crate::limits::{LISTEN_IDLE_INTERVAL, LISTEN_INTERVAL};
 
 /// Starts the thread. It ends soon after the batcher's.

@@ -2,7 +2,7 @@
 //! through which requests reach it.
 //!
 //! ```text
-//! request ──submit──▶ queue ──▶ batcher thread: load, decide, save, COMMIT
+//! request ──submit──▶ queue ──▶ batcher thread: load, decide, save, COMMIT; then read
 //!    ▲                               │ Locked, and a timeout is given
 //!    │                               ▼
 //!    └────answer (oneshot)◀── waiting lines (owned by the batcher thread)
@@ -26,6 +26,18 @@
 //!   after.* That is the same case: the grant comes back in the next batch, and
 //!   the next in line is served then.
 //!
+//! * *The same request is sent again while the first waits.* It gets the place,
+//!   and the first is told so; whichever of them leaves later leaves by its own
+//!   channel, and the place goes only if that is the one that has it.
+//! * *It is sent again as the first is granted.* Either the grant was given back
+//!   before, then it is a new one; or it is told the same grant, and the row says
+//!   so. From then on the first does not give it back, whatever became of its
+//!   answer; nor does the second: one of the two may have arrived. If both were
+//!   lost the lock stands until it is asked for once more, or its ttl is over.
+//! * *Somebody begins to watch a resource as it changes.* A watch is registered
+//!   before it looks, and woken after each commit that changed the resource: it
+//!   sees the change or is woken by it.
+//!
 //! What happens outside of the process is settled by the store's transactions:
 //!
 //! * *Another server on the same database does something.* Nothing in memory is
@@ -44,13 +56,17 @@
 //! 408. Answers are sent only after COMMIT has returned.
 
 mod batcher;
+mod decisions;
 mod handle;
 mod hearing;
 mod listening;
 mod look_timers;
+mod messages;
 mod policy;
+mod shared;
 mod suspects;
 mod tasks;
+mod watches;
 
 pub use batcher::Batcher;
 pub use handle::{Answer, Engine, Unavailable};

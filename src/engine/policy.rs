@@ -1,8 +1,12 @@
 //! What an operator may set of the way in which the engine decides.
 
+use crate::lock::Rules;
+
 /// What an operator may set.
 #[derive(Clone, Copy, Debug)]
 pub struct Policy {
+    /// Of the rules of locking.
+    pub rules: Rules,
     /// Operations that may be queued.
     pub operations_queued_max: usize,
     /// Requests that may wait in all.

@@ -1,35 +1,33 @@
-//! The work of one batch: which operations on which rows, and what was decided
-//! of them.
+//! The work of one batch: which operations on which rows.
 //!
-//! Separate from the batcher, which knows threads, time and failure; here is
-//! only the way from submissions to decisions.
+//! Separate from the batcher, which knows threads, time and failure; and from
+//! the decisions, which come of it.
 
 use std::collections::HashMap;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
-use crate::clock::Timestamp;
-use crate::engine::handle::{Parked, ReplySender, Submission, Unavailable};
-use crate::engine::policy::Policy;
+use crate::engine::messages::{PutOff, ReplySender, Submission, Wish};
 use crate::limits::BATCH_OPERATIONS_MAX;
-use crate::lock::{Batch, FencingToken, HandOver, Operation, Outcome, Place, ResourceName, Rows, Waiter, WaitingLines};
+use crate::lock::{Acquire, FencingToken, Operation, Place, ResourceName, StillWaits, WaitingLines};
 
-/// One operation of a batch, and whom to tell.
+/// One thing that a batch does, and whom to tell.
 pub(super) struct Task {
-    row: usize,
-    operation: Operation,
-    asker: Option<Asker>,
+    pub(super) what: What,
+    pub(super) asker: Option<Asker>,
 }
 
-struct Asker {
-    wait_until: Option<Instant>,
-    reply: ReplySender,
+/// What it does to which rows.
+pub(super) enum What {
+    One(usize, Operation),
+    Together(Vec<usize>, Acquire),
+    Each(Vec<usize>, Operation),
 }
 
-/// What was decided of one operation, and whom to tell.
-pub(super) struct Decided {
-    pub(super) row: usize,
+pub(super) struct Asker {
+    pub(super) wait_until: Option<Instant>,
     pub(super) reply: ReplySender,
-    pub(super) result: Result<Outcome, Unavailable>,
+    /// How often it was put off.
+    pub(super) times: u32,
 }
 
 /// All that one batch is to do.
@@ -52,42 +50,12 @@ pub(super) struct RowIndex {
     rows: HashMap<ResourceName, usize>,
 }
 
-/// What was decided, to be told once it is on disk.
-pub(super) struct Decisions {
-    pub(super) now: Timestamp,
-    /// The same instant by the clock of this process. The commit comes after
-    /// it and may take long; leases run from here all the same.
-    pub(super) decided: Instant,
-    pub(super) replies: Vec<Decided>,
-    pub(super) handed_over: Vec<HandOver<Parked>>,
-    pub(super) passed_over: Vec<Waiter<Parked>>,
-    /// Places beyond this one were given by these decisions.
-    pub(super) last_place_before: Place,
-    /// The rows of whose lines the store is told something.
-    pub(super) lines_told: Vec<usize>,
-    /// For each row, what comes next for those in line.
-    pub(super) prospects: Vec<Prospect>,
-}
-
-/// What those in line for a resource have to expect, if nothing happens.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Prospect {
-    /// It stays as it is.
-    Nothing,
-    /// Its lock ends.
-    Ends(Timestamp),
-    /// It is free, and another server will serve it if that lives; it is
-    /// believed to, for so long.
-    Promised(Duration),
-}
-
 impl Work {
     /// Adds what nobody asked for. Says in which row.
     pub(super) fn add_own(&mut self, name: ResourceName, operation: Operation) -> usize {
         let row = self.index.row(name);
         self.tasks.push(Task {
-            row,
-            operation,
+            what: What::One(row, operation),
             asker: None,
         });
         row
@@ -101,14 +69,45 @@ impl Work {
 
     /// Adds what a request asked for.
     pub(super) fn add_asked(&mut self, submission: Submission) {
+        let Submission {
+            wish,
+            wait_until,
+            reply,
+            put_off,
+        } = submission;
+        let what = match wish {
+            Wish::One(name, operation) => What::One(self.index.row(name), operation),
+            Wish::Together(names, acquire) => What::Together(self.index.rows(names), acquire),
+            Wish::Each(names, operation) => What::Each(self.index.rows(names), operation),
+            Wish::Look(_) | Wish::CountWaiting(_) => unreachable!("a look is not decided"),
+        };
+        let times = put_off.as_ref().map_or(0, |put_off| put_off.times);
+        if let Some(put_off) = put_off {
+            self.index.rows(put_off.names);
+        }
+        let asker = Asker {
+            wait_until,
+            reply,
+            times,
+        };
         self.tasks.push(Task {
-            row: self.index.row(submission.name),
-            operation: submission.operation,
-            asker: Some(Asker {
-                wait_until: submission.wait_until,
-                reply: submission.reply,
-            }),
+            what,
+            asker: Some(asker),
         });
+    }
+
+    /// Loads with each resource whose line begins with somebody who wants several
+    /// the others of these.
+    pub(super) fn add_companions<W: StillWaits>(&mut self, lines: &WaitingLines<W>) {
+        if lines.is_empty() {
+            return;
+        }
+        for row in 0..self.index.names.len() {
+            let first = lines.first(&self.index.names[row]);
+            if let Some(first) = first.filter(|first| first.wants_several()) {
+                self.index.rows(first.names.iter().cloned());
+            }
+        }
     }
 
     /// How much more of what nobody asked for fits.
@@ -128,6 +127,19 @@ impl Task {
     }
 }
 
+impl Asker {
+    /// The request once more, to be decided when `names` are loaded with it.
+    pub(super) fn put_off(self, wish: Wish, names: Vec<ResourceName>) -> Submission {
+        let times = self.times + 1;
+        Submission {
+            wish,
+            wait_until: self.wait_until,
+            reply: self.reply,
+            put_off: Some(Box::new(PutOff { names, times })),
+        }
+    }
+}
+
 impl RowIndex {
     /// The index of the row of `name`.
     fn row(&mut self, name: ResourceName) -> usize {
@@ -141,104 +153,8 @@ impl RowIndex {
             }
         }
     }
-}
 
-impl Decisions {
-    /// Decides the tasks in their order as of `now`, over the rows of a batch.
-    pub(super) fn make(
-        now: Timestamp,
-        rows: &mut Rows,
-        lines: &mut WaitingLines<Parked>,
-        policy: &Policy,
-        tasks: Vec<Task>,
-        (restated, left): (&[usize], &[(usize, Place)]),
-    ) -> Self {
-        let moment = Moment {
-            now,
-            decided: Instant::now(),
-        };
-        let last_place_before = rows.last_place();
-        let mut batch = Batch::new(now, rows, lines);
-        for row in restated {
-            batch.restate(*row, |parked: &Parked| moment.timestamp(parked.wait_until));
-        }
-        for (row, place) in left {
-            batch.leave(*row, *place);
-        }
-        let mut replies = Vec::with_capacity(tasks.len());
-        for task in tasks {
-            decide_task(&mut batch, policy, moment, task, &mut replies);
-        }
-        let (handed_over, passed_over) = (batch.handed_over, batch.passed_over);
-        Self {
-            now,
-            decided: moment.decided,
-            replies,
-            handed_over,
-            passed_over,
-            last_place_before,
-            lines_told: rows.lines_told().collect(),
-            prospects: (0..rows.len()).map(|row| prospect(now, rows, row)).collect(),
-        }
-    }
-}
-
-/// The same instant by the store's clock and by that of this process.
-#[derive(Clone, Copy)]
-struct Moment {
-    now: Timestamp,
-    decided: Instant,
-}
-
-impl Moment {
-    fn timestamp(self, instant: Instant) -> Timestamp {
-        self.now + instant.saturating_duration_since(self.decided)
-    }
-}
-
-fn prospect(now: Timestamp, rows: &Rows, row: usize) -> Prospect {
-    let holder = rows.resource(row).holder_at(now);
-    match (holder, rows.ahead(row)) {
-        (Some(lock), _) => lock.expires_at.map_or(Prospect::Nothing, Prospect::Ends),
-        (None, Some(ahead)) => Prospect::Promised(ahead.believed_for),
-        (None, None) => Prospect::Nothing,
-    }
-}
-
-fn decide_task(batch: &mut Batch<'_, Parked>, policy: &Policy, moment: Moment, task: Task, replies: &mut Vec<Decided>) {
-    let outcome = batch.apply(task.row, &task.operation);
-    let Some(asker) = task.asker else {
-        return;
-    };
-    let result = match (outcome, asker.wait_until) {
-        (Outcome::Locked, Some(wait_until)) => match room_in_line(batch, policy, task.row) {
-            Ok(()) => {
-                let parked = Parked {
-                    wait_until,
-                    reply: asker.reply,
-                };
-                batch.join(task.row, task.operation, moment.timestamp(wait_until), parked);
-                return;
-            }
-            Err(full) => Err(full),
-        },
-        (outcome, _) => Ok(outcome),
-    };
-    replies.push(Decided {
-        row: task.row,
-        reply: asker.reply,
-        result,
-    });
-}
-
-/// Whether one more may wait. Those whose departure was told do not count.
-fn room_in_line(batch: &Batch<'_, Parked>, policy: &Policy, row: usize) -> Result<(), Unavailable> {
-    let (in_line, in_all) = batch.waiting(row);
-    if in_line >= policy.waiters_per_resource_max {
-        Err(Unavailable::Line)
-    } else if in_all >= policy.waiters_max {
-        Err(Unavailable::Waiters)
-    } else {
-        Ok(())
+    fn rows(&mut self, names: impl IntoIterator<Item = ResourceName>) -> Vec<usize> {
+        names.into_iter().map(|name| self.row(name)).collect()
     }
 }

@@ -3,20 +3,26 @@
 //!
 //! Separate from `decide`, which knows one resource and no line.
 
+mod circle;
+mod together;
+
+#[cfg(test)]
+mod tests;
+
+pub use self::circle::Circle;
 use crate::clock::Timestamp;
 use crate::lock::{
-    Grant, Joined, Operation, Outcome, Place, ResourceName, Rows, StillWaits, Waiter, WaitingLines, decide,
+    Acquire, Grant, Joined, LockedBy, Operation, Outcome, Place, ResourceName, Rows, Rules, StillWaits, Waiter,
+    WaitingLines, decide,
 };
 
 /// A grant to somebody who waited.
 #[derive(Debug)]
 pub struct HandOver<W> {
-    /// What was handed over.
-    pub name: ResourceName,
     /// To whom.
     pub waiter: Waiter<W>,
-    /// What it gets.
-    pub grant: Grant,
+    /// What it gets, in the order of its names.
+    pub grants: Vec<Grant>,
 }
 
 /// A transaction's decisions. They take effect when the rows are committed;
@@ -24,23 +30,35 @@ pub struct HandOver<W> {
 #[derive(Debug)]
 pub struct Batch<'a, W> {
     now: Timestamp,
+    rules: Rules,
     rows: &'a mut Rows,
     lines: &'a mut WaitingLines<W>,
     /// The grants to those who waited, in the order in which they were made.
     pub handed_over: Vec<HandOver<W>>,
     /// Those who were next in a line but did not wait any more.
     pub passed_over: Vec<Waiter<W>>,
+    /// Resources that have to be looked at in a batch of their own, each with
+    /// others: somebody wants them together, and not all were loaded here.
+    pub unfinished: Vec<Vec<ResourceName>>,
+    /// Resources that are kept free for somebody who wants others too, and until
+    /// when: then they have to be looked at.
+    pub kept_free: Vec<(usize, Timestamp)>,
+    handed_together: usize,
 }
 
 impl<'a, W: StillWaits> Batch<'a, W> {
     /// Begins to decide over `rows` as of `now`.
-    pub fn new(now: Timestamp, rows: &'a mut Rows, lines: &'a mut WaitingLines<W>) -> Self {
+    pub fn new(now: Timestamp, rules: Rules, rows: &'a mut Rows, lines: &'a mut WaitingLines<W>) -> Self {
         Self {
             now,
+            rules,
             rows,
             lines,
             handed_over: Vec::new(),
             passed_over: Vec::new(),
+            unfinished: Vec::new(),
+            kept_free: Vec::new(),
+            handed_together: 0,
         }
     }
 
@@ -51,24 +69,38 @@ impl<'a, W: StillWaits> Batch<'a, W> {
     /// free while the first of all waits at another server, and nobody here
     /// gets it then.
     pub fn apply(&mut self, row: usize, operation: &Operation) -> Outcome {
-        self.hand_over_if_free(row);
-        if matches!(operation, Operation::Acquire { .. }) && self.rows.ahead(row).is_some() {
-            // Held, or to be fetched by the one who is ahead.
+        self.serve(row);
+        if let Operation::Acquire(acquire) = operation
+            && self.is_promised(row, &acquire.locked_by)
+        {
             return Outcome::Locked;
         }
-        let outcome = self.decide(row, operation);
-        if outcome == Outcome::Released {
-            self.hand_over_if_free(row);
+        let mut outcome = self.decide(row, operation);
+        match &mut outcome {
+            Outcome::Released => self.serve(row),
+            Outcome::Renewed(snapshot) => snapshot.waiters = self.waiters(row),
+            _ => {}
         }
         outcome
     }
 
-    /// Goes to the end of the line for the resource at index `row`.
-    pub fn join(&mut self, row: usize, acquire: Operation, wait_until: Timestamp, ticket: W) {
+    /// Applies an operation of a holder to all of these resources that it holds.
+    /// Says at how many it did. Nobody who waits is served by that: the caller
+    /// looks at the resources afterwards, which may be many.
+    pub fn apply_to_each(&mut self, rows: &[usize], operation: &Operation) -> usize {
+        let changed = |row: &&usize| self.decide(**row, operation).is_change();
+        rows.iter().filter(changed).count()
+    }
+
+    /// Goes to wait for the resources at these indices. It stands in the line
+    /// for the one at position `missing` among them.
+    pub fn join(&mut self, rows: &[usize], missing: usize, acquire: Acquire, wait_until: Timestamp, ticket: W) {
         let place = self.rows.take_place();
+        let row = rows[missing];
         self.rows.note_joined(Joined { row, place, wait_until });
-        let waiter = Waiter { acquire, ticket, place };
-        self.lines.join(&self.rows.resource(row).name, waiter);
+        let names = rows.iter().map(|row| self.rows.resource(*row).name.clone()).collect();
+        let waiter = Waiter::new(names, acquire, wait_until, ticket, place);
+        self.lines.join(waiter, [missing]);
     }
 
     /// Notes that somebody who waited for the resource at index `row` has left
@@ -79,208 +111,170 @@ impl<'a, W: StillWaits> Batch<'a, W> {
 
     /// Tells the store once more who waits for the resource at index `row`,
     /// because it may believe something else. To be called before anybody joins.
-    pub fn restate(&mut self, row: usize, wait_until: impl Fn(&W) -> Timestamp) {
+    pub fn restate(&mut self, row: usize) {
         self.rows.note_restated(row);
         let name = self.rows.resource(row).name.clone();
         for waiter in self.lines.line(&name) {
-            let (place, wait_until) = (waiter.place, wait_until(&waiter.ticket));
+            let (place, wait_until) = (waiter.place, waiter.wait_until);
             self.rows.note_joined(Joined { row, place, wait_until });
         }
     }
 
-    /// How many wait here: for the resource at index `row`, and in all.
-    pub fn waiting(&self, row: usize) -> (usize, usize) {
-        (
-            self.lines.waiting_for(&self.rows.resource(row).name),
-            self.lines.waiting(),
-        )
+    /// The lines, to look at.
+    pub fn lines(&self) -> &WaitingLines<W> {
+        self.lines
     }
 
-    fn hand_over_if_free(&mut self, row: usize) {
+    /// The lines, to let somebody take over a place.
+    pub fn lines_mut(&mut self) -> &mut WaitingLines<W> {
+        self.lines
+    }
+
+    /// The name of the resource at index `row`.
+    pub fn name(&self, row: usize) -> &ResourceName {
+        &self.rows.resource(row).name
+    }
+
+    /// Notes who holds the resources for which somebody waits. To be called at
+    /// the end.
+    pub fn note_holders(&mut self) {
+        if self.lines.is_empty() {
+            return;
+        }
+        for row in 0..self.rows.len() {
+            let resource = self.rows.resource(row);
+            let holder = resource.holder_at(self.now).map(|lock| &lock.locked_by);
+            self.lines.note_holder(&resource.name, holder);
+        }
+    }
+
+    /// How many wait for the resource at index `row`, if all of them do so here.
+    fn waiters(&self, row: usize) -> Option<usize> {
+        let name = &self.rows.resource(row).name;
+        let here = self.lines.waiting_for(name) + self.lines.onlookers(name);
+        self.rows.ahead(row).is_none().then_some(here)
+    }
+
+    /// Whether a free resource is not for `locked_by`, who comes now, because
+    /// somebody waits for it.
+    fn is_promised(&self, row: usize, locked_by: &LockedBy) -> bool {
+        let resource = self.rows.resource(row);
+        if !resource.is_free_at(self.now) {
+            return false;
+        }
+        if let Some(lock) = self.rules.keep_for_its_holder(self.now, resource) {
+            return lock.locked_by != *locked_by;
+        }
+        if self.rows.ahead(row).is_some() {
+            return true;
+        }
+        match self.lines.first(&resource.name) {
+            None => false,
+            Some(first) => !self.waits_for_a_lock_of(first, locked_by),
+        }
+    }
+
+    /// Gives a free resource to whoever has waited longest.
+    fn serve(&mut self, row: usize) {
         while self.rows.resource(row).is_free_at(self.now) {
             let name = &self.rows.resource(row).name;
-            let Some(first) = self.lines.first_place(name) else {
+            let Some(first) = self.lines.first(name) else {
                 self.rows.note_unclaimed(row);
                 return;
             };
-            if self.rows.ahead(row).is_some_and(|ahead| ahead.place < first) {
+            let (place, wants_several) = (first.place, first.wants_several());
+            if self.rows.ahead(row).is_some_and(|ahead| ahead.place < place) {
                 return;
             }
-            let name = name.clone();
-            let waiter = self.lines.take_first(&name).expect("there is a first");
-            self.rows.note_left(row, waiter.place);
-            if !waiter.ticket.still_waits() {
-                self.passed_over.push(waiter);
-                continue;
-            }
-            let Outcome::Acquired(grant) = self.decide(row, &waiter.acquire) else {
-                unreachable!("whoever is in a line wants to acquire, and the resource is free");
+            let served = if !first.ticket.still_waits() {
+                self.pass_over(row, place);
+                true
+            } else if self
+                .rules
+                .keep_for_its_holder(self.now, self.rows.resource(row))
+                .is_some()
+            {
+                self.serve_again(row)
+            } else if wants_several {
+                self.serve_together(row, place) || self.let_pass(row, place)
+            } else {
+                self.hand_over(row, place);
+                true
             };
-            self.handed_over.push(HandOver { name, waiter, grant });
+            if !served {
+                return;
+            }
+        }
+    }
+
+    /// Gives a resource that is kept for the key that held it to the first who
+    /// waits with that.
+    fn serve_again(&mut self, row: usize) -> bool {
+        let resource = self.rows.resource(row);
+        let Some(lock) = self.rules.keep_for_its_holder(self.now, resource) else {
+            return false;
+        };
+        let again = self.first_of_key(&resource.name, &lock.locked_by.clone());
+        again.inspect(|place| self.hand_over(row, *place)).is_some()
+    }
+
+    /// The first who waits for nothing but `name`, with the key `locked_by`.
+    fn first_of_key(&self, name: &ResourceName, locked_by: &LockedBy) -> Option<Place> {
+        let mut waiters = self.lines.of_key(locked_by);
+        let waits = |waiter: &&Waiter<W>| waiter.names.as_slice() == std::slice::from_ref(name);
+        waiters
+            .find(|waiter| waits(waiter) && waiter.ticket.still_waits())
+            .map(|waiter| waiter.place)
+    }
+
+    /// Gives somebody who stands in the line for the resource at index `row` all
+    /// that it waits for, which is free.
+    fn hand_over(&mut self, row: usize, place: Place) {
+        let (waiter, rows) = self.take(row, place);
+        let grants = rows.as_slice().iter().map(|row| self.grant(*row, &waiter.acquire));
+        let grants = grants.collect();
+        self.handed_over.push(HandOver { waiter, grants });
+    }
+
+    fn pass_over(&mut self, row: usize, place: Place) {
+        let (waiter, _) = self.take(row, place);
+        self.passed_over.push(waiter);
+    }
+
+    /// Takes somebody who stands in the line for the resource at index `row` out
+    /// of all lines, of which the store is told as far as they are here. Answers
+    /// with the rows that it wants as well, as far as those are.
+    fn take(&mut self, row: usize, place: Place) -> (Waiter<W>, Vec<usize>) {
+        let waiter = self.lines.take(place).expect("who is in a line waits");
+        if !waiter.wants_several() {
+            self.rows.note_left(row, place);
+            return (waiter, vec![row]);
+        }
+        self.handed_together += waiter.names.len();
+        let mut rows = Vec::with_capacity(waiter.names.len());
+        for (index, name) in waiter.names.iter().enumerate() {
+            if let Some(row) = self.rows.find(name) {
+                rows.push(row);
+                if waiter.stands_in(index) {
+                    self.rows.note_left(row, place);
+                }
+            }
+        }
+        (waiter, rows)
+    }
+
+    /// Grants a resource that is free.
+    fn grant(&mut self, row: usize, acquire: &Acquire) -> Grant {
+        match self.decide(row, &Operation::Acquire(acquire.clone())) {
+            Outcome::Acquired(grant) => grant,
+            outcome => unreachable!("the resource is free, but it was decided: {outcome:?}"),
         }
     }
 
     fn decide(&mut self, row: usize, operation: &Operation) -> Outcome {
         let (resource, tokens, changed) = self.rows.resource_mut(row);
-        let outcome = decide(self.now, resource, tokens, operation);
+        let outcome = decide(self.now, &self.rules, resource, tokens, operation);
         *changed |= outcome.is_change();
         outcome
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use std::time::Duration;
-
-    use super::*;
-    use crate::lock::{Ahead, FencingCounter, FencingToken, LockedBy, Resource};
-
-    const NOW: Timestamp = Timestamp::from_us(1_000_000_000);
-
-    /// Whether it waits.
-    struct Ticket(bool);
-
-    impl StillWaits for Ticket {
-        fn still_waits(&self) -> bool {
-            self.0
-        }
-    }
-
-    fn name() -> ResourceName {
-        ResourceName::new("r").expect("well formed")
-    }
-
-    fn acquire(key: &str) -> Operation {
-        Operation::Acquire {
-            locked_by: LockedBy::new(key).expect("well formed"),
-            ttl: None,
-        }
-    }
-
-    /// A free resource, with somebody at `ahead` in line at another server.
-    fn rows(ahead: Option<i64>) -> Rows {
-        let tokens = FencingCounter::continuing_after(FencingToken::NONE);
-        let ahead = ahead.map(|place| Ahead {
-            place: Place::new(place),
-            believed_for: Duration::from_secs(1),
-        });
-        Rows::loaded(vec![Resource::unseen(name())], tokens, Place::new(100)).with_ahead(vec![ahead])
-    }
-
-    fn line(waiters: &[(i64, bool)]) -> WaitingLines<Ticket> {
-        let mut lines = WaitingLines::default();
-        for (place, waits) in waiters {
-            let waiter = Waiter {
-                acquire: acquire(&place.to_string()),
-                ticket: Ticket(*waits),
-                place: Place::new(*place),
-            };
-            lines.join(&name(), waiter);
-        }
-        lines
-    }
-
-    #[test]
-    fn whoever_began_to_wait_first_is_served_and_only_by_the_server_where_that_was() {
-        /// Who waits here and whether they still do, who waits elsewhere; who
-        /// is served, who leaves, and whether a plain PUT that comes gets it.
-        type Case = (&'static str, Here, Option<i64>, Places, Places, bool);
-        type Here = &'static [(i64, bool)];
-        type Places = &'static [i64];
-        let table: [Case; 9] = [
-            ("nobody waits", &[], None, &[], &[], true),
-            ("somebody here", &[(5, true)], None, &[5], &[5], false),
-            ("somebody elsewhere", &[], Some(5), &[], &[], false),
-            ("here first", &[(4, true)], Some(5), &[4], &[4], false),
-            ("elsewhere first", &[(6, true)], Some(5), &[], &[], false),
-            ("gone here", &[(4, false), (6, true)], Some(5), &[], &[4], false),
-            (
-                "gone, then here",
-                &[(3, false), (4, true)],
-                Some(5),
-                &[4],
-                &[3, 4],
-                false,
-            ),
-            ("all gone here", &[(3, false), (4, false)], Some(5), &[], &[3, 4], false),
-            ("all gone", &[(3, false), (4, false)], None, &[], &[3, 4], true),
-        ];
-        for (claim, here, elsewhere, served, left, is_free_for_all) in table {
-            let (mut rows, mut lines) = (rows(elsewhere), line(here));
-            let mut batch = Batch::new(NOW, &mut rows, &mut lines);
-
-            let outcome = batch.apply(0, &acquire("plain"));
-
-            let places = batch
-                .handed_over
-                .iter()
-                .map(|hand_over| hand_over.waiter.place.as_i64());
-            assert!(places.eq(served.iter().copied()), "{claim}");
-            assert_eq!(matches!(outcome, Outcome::Acquired(_)), is_free_for_all, "{claim}");
-            assert!(
-                rows.left()
-                    .iter()
-                    .map(|(_, place)| place.as_i64())
-                    .eq(left.iter().copied()),
-                "{claim}"
-            );
-        }
-    }
-
-    #[test]
-    fn whoever_joins_stands_behind_all_others() {
-        let (mut rows, mut lines) = (rows(Some(50)), line(&[(70, true)]));
-        let mut batch = Batch::new(NOW, &mut rows, &mut lines);
-        let until = NOW + Duration::from_secs(1);
-
-        for _ in 0..2 {
-            assert_eq!(batch.apply(0, &acquire("k")), Outcome::Locked);
-            batch.join(0, acquire("k"), until, Ticket(true));
-        }
-
-        let joined: Vec<_> = rows.joined().iter().map(|joined| joined.place.as_i64()).collect();
-        assert_eq!(joined, [101, 102]);
-        assert_eq!(rows.last_place(), Place::new(102));
-        let places: Vec<_> = lines.line(&name()).map(|waiter| waiter.place.as_i64()).collect();
-        assert_eq!(places, [70, 101, 102]);
-    }
-
-    #[test]
-    fn a_release_hands_over_here_only_if_nobody_elsewhere_is_ahead() {
-        for (elsewhere, served) in [(None, 1), (Some(80), 1), (Some(60), 0)] {
-            let (mut rows, mut lines) = (rows(elsewhere), line(&[]));
-            let (resource, ..) = rows.resource_mut(0);
-            let mut tokens = FencingCounter::continuing_after(FencingToken::NONE);
-            decide(NOW, resource, &mut tokens, &acquire("holder"));
-            lines.join(
-                &name(),
-                Waiter {
-                    acquire: acquire("next"),
-                    ticket: Ticket(true),
-                    place: Place::new(70),
-                },
-            );
-            let mut batch = Batch::new(NOW, &mut rows, &mut lines);
-            let release = Operation::Release {
-                locked_by: LockedBy::new("holder"),
-            };
-
-            assert_eq!(batch.apply(0, &release), Outcome::Released);
-
-            assert_eq!(batch.handed_over.len(), served, "{elsewhere:?}");
-            assert_eq!(rows.resource(0).is_free_at(NOW), served == 0, "{elsewhere:?}");
-        }
-    }
-
-    #[test]
-    fn a_line_that_is_restated_is_told_whole() {
-        let (mut rows, mut lines) = (rows(None), line(&[(4, true), (6, true)]));
-        let mut batch = Batch::new(NOW, &mut rows, &mut lines);
-
-        batch.restate(0, |_| NOW);
-
-        let joined: Vec<_> = rows.joined().iter().map(|joined| joined.place.as_i64()).collect();
-        assert_eq!((rows.restated(), &joined[..]), (&[0][..], &[4, 6][..]));
-        assert!(rows.left().is_empty() && rows.unclaimed().is_empty());
     }
 }

@@ -1,7 +1,12 @@
 //! The rules of the system, in one function.
 
+use std::time::Duration;
+
 use crate::clock::Timestamp;
-use crate::lock::{FencingToken, Grant, Lock, Operation, Outcome, Resource};
+use crate::lock::{
+    Acquire, FencingToken, Grant, Likeness, Lock, LockedBy, NewLabel, Operation, Outcome, Release, Renew, RequestId,
+    Resource, Snapshot,
+};
 
 /// The source of fencing tokens: the highest one ever granted.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -24,269 +29,175 @@ impl FencingCounter {
     }
 }
 
+/// What can be set of the rules.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Rules {
+    /// For how long a lock that has expired is not granted to another key.
+    pub lock_delay: Duration,
+    /// For how long resources are kept free, at first, for somebody who wants
+    /// them together with others.
+    pub kept_free_max: Duration,
+}
+
+impl Default for Rules {
+    /// No delay, and nothing is kept in vain.
+    fn default() -> Self {
+        Self {
+            lock_delay: Duration::ZERO,
+            kept_free_max: Duration::MAX,
+        }
+    }
+}
+
+impl Rules {
+    /// Whether `locked_by` may not have the resource at `now`: somebody holds it,
+    /// or somebody else did until a moment ago and may not know of the end.
+    pub fn forbid(&self, now: Timestamp, resource: &Resource, locked_by: &LockedBy) -> bool {
+        let delayed = || self.keep_for_its_holder(now, resource);
+        !resource.is_free_at(now) || delayed().is_some_and(|lock| lock.locked_by != *locked_by)
+    }
+
+    /// The lock that has expired, but so lately that nobody else gets it yet.
+    pub fn keep_for_its_holder<'r>(&self, now: Timestamp, resource: &'r Resource) -> Option<&'r Lock> {
+        let lock = resource.lock.as_ref().filter(|lock| !lock.holds_at(now))?;
+        lock.expires_at
+            .filter(|expires_at| now < *expires_at + self.lock_delay)?;
+        Some(lock)
+    }
+}
+
 /// Applies `operation` to `resource` as of `now` and says what came of it.
 ///
-/// The resource changes exactly if the outcome [is a change](Outcome::is_change).
-/// Guarantees: a lock that holds at `now` is freed by nobody but its holder's
-/// key or, for a grant that reached nobody, its token; a token taken from
-/// `tokens` is higher than every one before it.
-pub fn decide(now: Timestamp, resource: &mut Resource, tokens: &mut FencingCounter, operation: &Operation) -> Outcome {
+/// The resource changes only if the outcome [is a change](Outcome::is_change).
+/// Guarantees: a lock that holds at `now` is freed, or made to end earlier, by
+/// nobody but its holder's key or, for a grant that reached nobody, its token;
+/// one that has expired is never held again; a token taken from `tokens` is
+/// higher than every one before it.
+pub fn decide(
+    now: Timestamp,
+    rules: &Rules,
+    resource: &mut Resource,
+    tokens: &mut FencingCounter,
+    operation: &Operation,
+) -> Outcome {
     match operation {
-        Operation::Acquire { locked_by, ttl } => {
-            if !resource.is_free_at(now) {
-                return Outcome::Locked;
+        Operation::Acquire(acquire) => decide_acquire(now, rules, resource, tokens, acquire),
+        Operation::Release(release) => decide_release(now, resource, release),
+        Operation::Renew(renew) => decide_renew(now, resource, renew),
+        Operation::GiveBack { fencing_token } => match &resource.lock {
+            Some(lock) if resource.fencing_token == *fencing_token && !lock.is_told_again => {
+                // As if it had never been granted, the release before it is the last thing that happened.
+                let release_request = resource.release_request.clone();
+                free(now, resource, release_request)
             }
-            let expires_at = ttl.map(|ttl| now + ttl.as_duration());
-            resource.fencing_token = tokens.take();
-            resource.released_at = None;
-            resource.lock = Some(Lock {
-                locked_by: locked_by.clone(),
-                ttl: *ttl,
-                acquired_at: now,
-                expires_at,
-            });
-            Outcome::Acquired(Grant {
-                fencing_token: resource.fencing_token,
-                acquired_at: now,
-                expires_at,
-            })
-        }
-        Operation::Release { locked_by } => match resource.holder_at(now) {
-            None => Outcome::NotAcquired,
-            Some(lock) if locked_by.as_ref() == Some(&lock.locked_by) => release(now, resource),
-            Some(_) => Outcome::InvalidUnlock,
+            _ => Outcome::NotAcquired,
         },
-        Operation::GiveBack { fencing_token } => {
-            if resource.lock.is_some() && resource.fencing_token == *fencing_token {
-                release(now, resource)
-            } else {
-                Outcome::NotAcquired
-            }
-        }
         Operation::Expire => match &resource.lock {
             None => Outcome::NotAcquired,
             Some(lock) if lock.holds_at(now) => Outcome::Locked,
-            Some(_) => release(now, resource),
+            Some(_) if rules.keep_for_its_holder(now, resource).is_some() => Outcome::Locked,
+            Some(_) => free(now, resource, None),
         },
     }
 }
 
-fn release(now: Timestamp, resource: &mut Resource) -> Outcome {
+fn decide_acquire(
+    now: Timestamp,
+    rules: &Rules,
+    resource: &mut Resource,
+    tokens: &mut FencingCounter,
+    acquire: &Acquire,
+) -> Outcome {
+    if let Some(told) = tell_again(now, resource, acquire) {
+        return told;
+    }
+    if rules.forbid(now, resource, &acquire.locked_by) {
+        return Outcome::Locked;
+    }
+    let expires_at = acquire.ttl.map(|ttl| now + ttl.as_duration());
+    resource.fencing_token = tokens.take();
+    resource.released_at = None;
+    resource.lock = Some(Lock {
+        locked_by: acquire.locked_by.clone(),
+        ttl: acquire.ttl,
+        acquired_at: now,
+        expires_at,
+        label: acquire.label.clone(),
+        request: acquire.request.clone(),
+        is_told_again: false,
+    });
+    Outcome::Acquired(Grant {
+        fencing_token: resource.fencing_token,
+        acquired_at: now,
+        expires_at,
+    })
+}
+
+/// The answer to a request that is sent again while its grant stands.
+fn tell_again(now: Timestamp, resource: &mut Resource, acquire: &Acquire) -> Option<Outcome> {
+    let fencing_token = resource.fencing_token;
+    let lock = resource.lock.as_mut().filter(|lock| lock.holds_at(now))?;
+    match acquire.request.as_ref()?.likeness(lock.request.as_ref()?) {
+        Likeness::Different => None,
+        Likeness::KeyReused => Some(Outcome::KeyReused),
+        Likeness::Same => {
+            lock.is_told_again = true;
+            Some(Outcome::AcquiredBefore(Grant {
+                fencing_token,
+                acquired_at: lock.acquired_at,
+                expires_at: lock.expires_at,
+            }))
+        }
+    }
+}
+
+fn decide_release(now: Timestamp, resource: &mut Resource, release: &Release) -> Outcome {
+    let holder = resource.holder_at(now);
+    let is_holder = holder.is_some_and(|lock| release.locked_by.as_ref() == Some(&lock.locked_by));
+    if let (Some(request), Some(earlier)) = (&release.request, &resource.release_request) {
+        match request.likeness(earlier) {
+            Likeness::Different => {}
+            // Whether it comes late, or the key is used for another release of the same holder, nobody can tell.
+            Likeness::Same if is_holder => return Outcome::KeyReused,
+            Likeness::Same => return Outcome::ReleasedBefore,
+            Likeness::KeyReused => return Outcome::KeyReused,
+        }
+    }
+    if holder.is_none() {
+        return Outcome::NotAcquired;
+    }
+    if !is_holder
+        || release
+            .fencing_token
+            .is_some_and(|token| token != resource.fencing_token)
+    {
+        return Outcome::InvalidUnlock;
+    }
+    free(now, resource, release.request.clone())
+}
+
+fn decide_renew(now: Timestamp, resource: &mut Resource, renew: &Renew) -> Outcome {
+    let fencing_token = resource.fencing_token;
+    let Some(lock) = resource.lock.as_mut().filter(|lock| lock.holds_at(now)) else {
+        return Outcome::NotAcquired;
+    };
+    if renew.locked_by != lock.locked_by || renew.fencing_token.is_some_and(|token| token != fencing_token) {
+        return Outcome::InvalidRenew;
+    }
+    lock.ttl = renew.ttl.or(lock.ttl);
+    lock.expires_at = lock.ttl.map(|ttl| now + ttl.as_duration());
+    if let NewLabel::Set(label) = &renew.label {
+        lock.label.clone_from(label);
+    }
+    Outcome::Renewed(Box::new(Snapshot::of(resource, now, None)))
+}
+
+fn free(now: Timestamp, resource: &mut Resource, request: Option<RequestId>) -> Outcome {
     resource.lock = None;
     resource.released_at = Some(now);
+    resource.release_request = request;
     Outcome::Released
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::lock::{LockedBy, ResourceName, Ttl};
-
-    const NOW: Timestamp = Timestamp::from_us(1_000_000_000);
-
-    fn at(us_after_now: i64) -> Timestamp {
-        Timestamp::from_us(NOW.as_us() + us_after_now)
-    }
-
-    fn key(text: &str) -> LockedBy {
-        LockedBy::new(text).expect("well formed")
-    }
-
-    fn free() -> Resource {
-        Resource::unseen(ResourceName::new("r").expect("well formed"))
-    }
-
-    /// Held by `a` since long ago, with token 7.
-    fn held(expires_at: Option<Timestamp>) -> Resource {
-        Resource {
-            lock: Some(Lock {
-                locked_by: key("a"),
-                ttl: expires_at.map(|_| Ttl::from_seconds(5).expect("in range")),
-                acquired_at: Timestamp::from_us(5),
-                expires_at,
-            }),
-            fencing_token: FencingToken::new(7),
-            ..free()
-        }
-    }
-
-    fn acquire(locked_by: &str, ttl_seconds: Option<i64>) -> Operation {
-        Operation::Acquire {
-            locked_by: key(locked_by),
-            ttl: ttl_seconds.map(|seconds| Ttl::from_seconds(seconds).expect("in range")),
-        }
-    }
-
-    fn release(locked_by: &str) -> Operation {
-        Operation::Release {
-            locked_by: Some(key(locked_by)),
-        }
-    }
-
-    fn give_back(token: i64) -> Operation {
-        Operation::GiveBack {
-            fencing_token: FencingToken::new(token),
-        }
-    }
-
-    fn granted(expires_at: Option<Timestamp>) -> Outcome {
-        Outcome::Acquired(Grant {
-            fencing_token: FencingToken::new(101),
-            acquired_at: NOW,
-            expires_at,
-        })
-    }
-
-    #[test]
-    fn every_operation_on_every_state() {
-        let nobody = Operation::Release { locked_by: None };
-        let table = [
-            ("free, acquire", free(), acquire("b", None), granted(None)),
-            (
-                "free, acquire with ttl",
-                free(),
-                acquire("b", Some(2)),
-                granted(Some(at(2_000_000))),
-            ),
-            ("free, release", free(), release("a"), Outcome::NotAcquired),
-            ("free, release by nobody", free(), nobody.clone(), Outcome::NotAcquired),
-            ("free, give back", free(), give_back(0), Outcome::NotAcquired),
-            ("free, expire", free(), Operation::Expire, Outcome::NotAcquired),
-            (
-                "held, acquire by another",
-                held(None),
-                acquire("b", None),
-                Outcome::Locked,
-            ),
-            (
-                "held, acquire by its holder",
-                held(None),
-                acquire("a", None),
-                Outcome::Locked,
-            ),
-            (
-                "held, release by its holder",
-                held(None),
-                release("a"),
-                Outcome::Released,
-            ),
-            (
-                "held, release by another",
-                held(None),
-                release("b"),
-                Outcome::InvalidUnlock,
-            ),
-            (
-                "held, release by a longer key",
-                held(None),
-                release("ab"),
-                Outcome::InvalidUnlock,
-            ),
-            (
-                "held, release by nobody",
-                held(None),
-                nobody.clone(),
-                Outcome::InvalidUnlock,
-            ),
-            ("held, give back its grant", held(None), give_back(7), Outcome::Released),
-            (
-                "held, give back an older grant",
-                held(None),
-                give_back(6),
-                Outcome::NotAcquired,
-            ),
-            (
-                "held, expire without ttl",
-                held(None),
-                Operation::Expire,
-                Outcome::Locked,
-            ),
-            (
-                "1 us left, acquire",
-                held(Some(at(1))),
-                acquire("b", None),
-                Outcome::Locked,
-            ),
-            ("1 us left, release", held(Some(at(1))), release("a"), Outcome::Released),
-            (
-                "1 us left, expire",
-                held(Some(at(1))),
-                Operation::Expire,
-                Outcome::Locked,
-            ),
-            (
-                "expires now, acquire",
-                held(Some(NOW)),
-                acquire("b", None),
-                granted(None),
-            ),
-            (
-                "expires now, acquire by its holder",
-                held(Some(NOW)),
-                acquire("a", None),
-                granted(None),
-            ),
-            (
-                "expires now, release by its holder",
-                held(Some(NOW)),
-                release("a"),
-                Outcome::NotAcquired,
-            ),
-            (
-                "expires now, release by another",
-                held(Some(NOW)),
-                release("b"),
-                Outcome::NotAcquired,
-            ),
-            (
-                "expires now, expire",
-                held(Some(NOW)),
-                Operation::Expire,
-                Outcome::Released,
-            ),
-            (
-                "long expired, give back",
-                held(Some(at(-9))),
-                give_back(7),
-                Outcome::Released,
-            ),
-        ];
-        for (claim, before, operation, expected) in table {
-            let mut after = before.clone();
-            let mut tokens = FencingCounter::continuing_after(FencingToken::new(100));
-
-            let outcome = decide(NOW, &mut after, &mut tokens, &operation);
-
-            assert_eq!(outcome, expected, "{claim}");
-            assert_eq!(
-                outcome.is_change(),
-                after != before,
-                "{claim}: changes exactly if it says so"
-            );
-            if let Outcome::Acquired(grant) = &outcome {
-                assert_eq!(after.fencing_token, grant.fencing_token, "{claim}");
-                assert_eq!(tokens.highest(), grant.fencing_token, "{claim}");
-                assert!(after.released_at.is_none(), "{claim}");
-            } else {
-                assert_eq!(
-                    after.fencing_token, before.fencing_token,
-                    "{claim}: only a grant takes a token"
-                );
-                assert_eq!(tokens.highest().as_i64(), 100, "{claim}: only a grant takes a token");
-            }
-            if outcome == Outcome::Released {
-                assert!(after.lock.is_none() && after.released_at == Some(NOW), "{claim}");
-            }
-        }
-    }
-
-    #[test]
-    fn the_longest_ttl_does_not_overflow() {
-        let mut resource = free();
-        let mut tokens = FencingCounter::continuing_after(FencingToken::NONE);
-
-        decide(NOW, &mut resource, &mut tokens, &acquire("a", Some(2_147_483_647)));
-
-        assert!(!resource.is_free_at(at(2_147_483_646 * 1_000_000)));
-    }
-}
+mod tests;

@@ -7,16 +7,20 @@
 mod batch;
 mod decide;
 mod operation;
+mod request;
 mod resource;
 mod rows;
+mod snapshot;
 mod waiting_line;
 
 #[cfg(test)]
 mod model;
 
-pub use batch::{Batch, HandOver};
-pub use decide::{FencingCounter, decide};
-pub use operation::{Grant, Operation, Outcome};
-pub use resource::{FencingToken, Lock, LockedBy, Resource, ResourceName, Ttl};
+pub use batch::{Batch, Circle, HandOver};
+pub use decide::{FencingCounter, Rules, decide};
+pub use operation::{Acquire, Grant, NewLabel, Operation, Outcome, Release, Renew};
+pub use request::{Likeness, RequestId};
+pub use resource::{FencingToken, Label, Lock, LockedBy, Resource, ResourceName, Ttl};
 pub use rows::{Ahead, Joined, Rows};
+pub use snapshot::{Held, Snapshot};
 pub use waiting_line::{Place, StillWaits, Waiter, WaitingLines};

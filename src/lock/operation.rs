@@ -4,24 +4,17 @@
 //! is held by somebody else.
 
 use crate::clock::Timestamp;
-use crate::lock::{FencingToken, LockedBy, Ttl};
+use crate::lock::{FencingToken, Label, LockedBy, RequestId, ResourceName, Snapshot, Ttl};
 
 /// Something to be done to one resource.
 #[derive(Clone, Debug)]
 pub enum Operation {
     /// Take the lock if the resource is free. Not reentrant.
-    Acquire {
-        /// The key that will release it.
-        locked_by: LockedBy,
-        /// How long it lasts; `None` never expires.
-        ttl: Option<Ttl>,
-    },
-    /// Free the resource, given its holder's key. `None` stands for a key that
-    /// can be nobody's.
-    Release {
-        /// The key.
-        locked_by: Option<LockedBy>,
-    },
+    Acquire(Acquire),
+    /// Free the resource.
+    Release(Release),
+    /// Let the lock last longer.
+    Renew(Renew),
     /// Undo the grant with this token if it still stands: nobody learned of it.
     GiveBack {
         /// The token of that grant.
@@ -31,25 +24,136 @@ pub enum Operation {
     Expire,
 }
 
+/// What somebody wants who acquires.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Acquire {
+    /// The key that will release it.
+    pub locked_by: LockedBy,
+    /// How long it lasts; `None` never expires.
+    pub ttl: Option<Ttl>,
+    /// For people.
+    pub label: Option<Label>,
+    /// So that it may be sent again.
+    pub request: Option<RequestId>,
+}
+
+impl Acquire {
+    /// By this key, for ever, and nothing else said.
+    pub fn by(locked_by: LockedBy) -> Self {
+        Self {
+            locked_by,
+            ttl: None,
+            label: None,
+            request: None,
+        }
+    }
+}
+
+/// By what somebody may release.
+#[derive(Clone, Debug)]
+pub struct Release {
+    /// The holder's key; `None` stands for one that can be nobody's.
+    pub locked_by: Option<LockedBy>,
+    /// The grant that is meant, if not whichever stands.
+    pub fencing_token: Option<FencingToken>,
+    /// So that it may be sent again.
+    pub request: Option<RequestId>,
+}
+
+impl Release {
+    /// By this key, whichever grant stands.
+    pub fn by(locked_by: Option<LockedBy>) -> Self {
+        Self {
+            locked_by,
+            fencing_token: None,
+            request: None,
+        }
+    }
+}
+
+/// By what somebody may renew, and what shall be.
+#[derive(Clone, Debug)]
+pub struct Renew {
+    /// The holder's key.
+    pub locked_by: LockedBy,
+    /// How long it lasts from now; `None` is as long as was asked for last.
+    pub ttl: Option<Ttl>,
+    /// What becomes of the label.
+    pub label: NewLabel,
+    /// The grant that is meant, if not whichever stands.
+    pub fencing_token: Option<FencingToken>,
+}
+
+/// What becomes of the label of a lock that is renewed.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum NewLabel {
+    /// It stays.
+    Kept,
+    /// There is this one, or none.
+    Set(Option<Label>),
+}
+
 /// What came of an [`Operation`].
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Outcome {
     /// The lock is the caller's.
     Acquired(Grant),
-    /// Refused: somebody holds the resource.
+    /// The lock is the caller's since the same request was sent before.
+    AcquiredBefore(Grant),
+    /// The locks are the caller's, each of those that were asked for together and
+    /// in that order.
+    AcquiredTogether(Vec<Grant>),
+    /// The same, since the same request was sent before.
+    AcquiredTogetherBefore(Vec<Grant>),
+    /// Refused: the resource cannot be had now.
     Locked,
+    /// Refused: whoever holds the resource waits, by way of others perhaps, for
+    /// the caller. The resources of which each is held by one who waits for the
+    /// next; the first is the one that was asked for.
+    Deadlock(Vec<ResourceName>),
     /// The resource is free now.
     Released,
+    /// The resource was released when the same request was sent before.
+    ReleasedBefore,
+    /// The lock lasts longer.
+    Renewed(Box<Snapshot>),
     /// Refused: nobody holds the resource.
     NotAcquired,
     /// Refused: somebody else holds the resource.
     InvalidUnlock,
+    /// Refused: somebody else holds the resource.
+    InvalidRenew,
+    /// Refused: another request had this `Idempotency-Key`.
+    KeyReused,
 }
 
 impl Outcome {
+    /// The grants that were made by it. One that was told again is not among
+    /// them: nobody may undo it, because the first answer may have arrived.
+    pub fn granted(&self) -> &[Grant] {
+        match self {
+            Self::Acquired(grant) => std::slice::from_ref(grant),
+            Self::AcquiredTogether(grants) => grants,
+            _ => &[],
+        }
+    }
+
+    /// When the first of the locks of which it tells the caller ends.
+    pub fn first_end(&self) -> Option<Timestamp> {
+        let grants = match self {
+            Self::Acquired(grant) | Self::AcquiredBefore(grant) => std::slice::from_ref(grant),
+            Self::AcquiredTogether(grants) | Self::AcquiredTogetherBefore(grants) => grants,
+            _ => &[],
+        };
+        grants.iter().filter_map(|grant| grant.expires_at).min()
+    }
+
     /// Whether the resource is different now.
     pub fn is_change(&self) -> bool {
-        matches!(self, Self::Acquired(_) | Self::Released)
+        matches!(
+            self,
+            Self::Acquired(_) | Self::AcquiredBefore(_) | Self::Released | Self::Renewed(_)
+        )
     }
 }
 

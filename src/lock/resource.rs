@@ -5,13 +5,15 @@
 
 use std::borrow::Borrow;
 use std::fmt;
+use std::hash::{Hash, Hasher};
 use std::sync::Arc;
 use std::time::Duration;
 
 use subtle::ConstantTimeEq;
 
 use crate::clock::Timestamp;
-use crate::limits::{LOCKED_BY_CHARS_MAX, NAME_CHARS_MAX, TTL_SECONDS_MAX};
+use crate::limits::{LABEL_CHARS_MAX, LOCKED_BY_CHARS_MAX, NAME_CHARS_MAX, TTL_SECONDS_MAX};
+use crate::lock::RequestId;
 
 /// The name of a resource: 1 to 100 characters, none of them U+0000.
 ///
@@ -73,19 +75,42 @@ impl PartialEq for LockedBy {
 
 impl Eq for LockedBy {}
 
+impl Hash for LockedBy {
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        self.0.hash(state);
+    }
+}
+
 impl fmt::Debug for LockedBy {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("LockedBy(…)")
     }
 }
 
-fn is_text_up_to(chars_max: usize, text: &str) -> bool {
+/// Who holds a lock and why, for people: 1 to 200 characters, none of them
+/// U+0000. Shown to all. Cloning copies a pointer.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct Label(Arc<str>);
+
+impl Label {
+    /// `None` if the text is not such a label.
+    pub fn new(text: &str) -> Option<Self> {
+        is_text_up_to(LABEL_CHARS_MAX, text).then(|| Self(text.into()))
+    }
+
+    /// The label as text.
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+pub(super) fn is_text_up_to(chars_max: usize, text: &str) -> bool {
     let short_enough = text.len() <= chars_max || text.chars().count() <= chars_max;
     !text.is_empty() && short_enough && !text.contains('\0')
 }
 
 /// How long a lock lasts: 1 to 2147483647 whole seconds.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct Ttl(u32);
 
 impl Ttl {
@@ -147,6 +172,13 @@ pub struct Lock {
     pub acquired_at: Timestamp,
     /// The first instant at which it no longer holds.
     pub expires_at: Option<Timestamp>,
+    /// For people.
+    pub label: Option<Label>,
+    /// The request that was granted, if it may be sent again.
+    pub request: Option<RequestId>,
+    /// Whether the grant was told to that request more than once. Then it is not
+    /// undone because one of the answers reached nobody.
+    pub is_told_again: bool,
 }
 
 impl Lock {
@@ -167,6 +199,8 @@ pub struct Resource {
     pub fencing_token: FencingToken,
     /// When it last became free; `None` while it has a lock or never had one.
     pub released_at: Option<Timestamp>,
+    /// The request that released it last, if that may be sent again.
+    pub release_request: Option<RequestId>,
 }
 
 impl Resource {
@@ -177,6 +211,7 @@ impl Resource {
             lock: None,
             fencing_token: FencingToken::NONE,
             released_at: None,
+            release_request: None,
         }
     }
 
@@ -185,7 +220,7 @@ impl Resource {
         self.lock.as_ref().filter(|lock| lock.holds_at(now))
     }
 
-    /// Whether it could be acquired at `now`: released, expired or never held.
+    /// Whether nobody holds it at `now`: released, expired or never held.
     pub fn is_free_at(&self, now: Timestamp) -> bool {
         self.holder_at(now).is_none()
     }

@@ -4,10 +4,12 @@
 //! Separate from `batch`, which decides over them: the store loads and saves
 //! these without knowing any rule.
 
+use std::cell::OnceCell;
+use std::collections::HashMap;
 use std::time::Duration;
 
 use crate::clock::Timestamp;
-use crate::lock::{FencingCounter, Place, Resource};
+use crate::lock::{FencingCounter, Place, Resource, ResourceName};
 
 /// The first who waits for a resource at another server on the same database.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -44,6 +46,8 @@ pub struct Rows {
     left: Vec<(usize, Place)>,
     restated: Vec<usize>,
     unclaimed: Vec<usize>,
+    /// By name; made when somebody asks.
+    index: OnceCell<HashMap<ResourceName, usize>>,
 }
 
 impl Rows {
@@ -60,6 +64,7 @@ impl Rows {
             left: Vec::new(),
             restated: Vec::new(),
             unclaimed: Vec::new(),
+            index: OnceCell::new(),
         }
     }
 
@@ -78,6 +83,15 @@ impl Rows {
     /// The resource at this index, in the order in which they were loaded.
     pub fn resource(&self, row: usize) -> &Resource {
         &self.resources[row]
+    }
+
+    /// The index of the resource with this name, if it was loaded.
+    pub fn find(&self, name: &ResourceName) -> Option<usize> {
+        let index = || {
+            let names = self.resources.iter().map(|resource| resource.name.clone());
+            names.enumerate().map(|(row, name)| (name, row)).collect()
+        };
+        self.index.get_or_init(index).get(name).copied()
     }
 
     /// Whether it has to be saved.
@@ -150,6 +164,12 @@ impl Rows {
 
     pub(super) fn note_joined(&mut self, joined: Joined) {
         self.joined.push(joined);
+    }
+
+    /// The same for somebody who may have left the line in these decisions.
+    pub(super) fn note_joined_again(&mut self, joined: Joined) {
+        self.left.retain(|left| *left != (joined.row, joined.place));
+        self.note_joined(joined);
     }
 
     pub(super) fn note_left(&mut self, row: usize, place: Place) {

@@ -12,7 +12,8 @@ use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 
 use crate::db::{Database, DatabaseUrl, IfMissing, Ownership, Target};
 use crate::engine::{Batcher, Engine, Policy};
-use crate::limits::{BATCHER_END_WAIT_MAX, DESCRIPTORS_RESERVED};
+use crate::limits::{BATCHER_END_WAIT_MAX, DESCRIPTORS_RESERVED, KEPT_FREE_MAX};
+use crate::lock::Rules;
 use crate::management::CommandError;
 use crate::management::migrate::run_plan;
 use crate::server::{ServerConfig, serve, survive_file_size_limit};
@@ -80,6 +81,10 @@ impl Runserver {
             connections_max,
         };
         let policy = Policy {
+            rules: Rules {
+                lock_delay: settings.lock_delay,
+                kept_free_max: KEPT_FREE_MAX,
+            },
             operations_queued_max: settings.operations_queued_max,
             waiters_max: settings.waiters_max.min(waiters_that_leave_room(connections_max)),
             waiters_per_resource_max: settings.waiters_per_resource_max,

@@ -6,7 +6,7 @@ use serde::Serialize;
 
 use crate::engine::{Answer, Engine, Unavailable};
 use crate::limits::RETRY_AFTER;
-use crate::lock::{Outcome, ResourceName};
+use crate::lock::{Acquire, Outcome, Release, ResourceName};
 use crate::resources::serializers::ResourceSerializer;
 use crate::rest::exceptions::ApiException;
 use crate::rest::{Request, Response, View, ViewResult};
@@ -57,9 +57,13 @@ impl ResourceView<'_> {
             serializer.acquisition().map_err(ApiException::validation_error)?
         };
         request.forget_body();
-        let acquire = self
-            .engine
-            .acquire(valid.name, valid.locked_by, valid.ttl, valid.timeout);
+        let acquire = Acquire {
+            locked_by: valid.locked_by,
+            ttl: valid.ttl,
+            label: None,
+            request: None,
+        };
+        let acquire = self.engine.acquire(valid.name, acquire, valid.timeout);
         Ok(match acquire.await.map_err(unavailable)? {
             Answer::Decided(Outcome::Acquired(grant)) => Response::new(
                 StatusCode::OK,
@@ -69,6 +73,7 @@ impl ResourceView<'_> {
             )
             .with_header(FENCING_TOKEN, HeaderValue::from(grant.fencing_token.as_i64())),
             Answer::Decided(_) => error(StatusCode::BAD_REQUEST, "Resource is locked."),
+            Answer::Superseded => error(StatusCode::CONFLICT, "superseded"),
             Answer::TimedOut => error(StatusCode::REQUEST_TIMEOUT, "Request timed out."),
         })
     }
@@ -86,7 +91,12 @@ impl ResourceView<'_> {
             Ok(locked_by) => (Some(locked_by), None),
             Err(field_errors) => (None, Some(field_errors)),
         };
-        match self.engine.release(name, locked_by).await.map_err(unavailable)? {
+        let release = Release {
+            locked_by,
+            fencing_token: None,
+            request: None,
+        };
+        match self.engine.release(name, release).await.map_err(unavailable)? {
             Outcome::Released => Ok(Response::no_content()),
             Outcome::NotAcquired => Ok(error(StatusCode::BAD_REQUEST, "Resource is not acquired.")),
             _ => match field_errors {

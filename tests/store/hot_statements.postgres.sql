@@ -1,14 +1,16 @@
 BEGIN;
 
 WITH locked AS MATERIALIZED (
-    SELECT ctid, id, name, has_waiters, locked_by, ttl, acquired_at_us, expires_at_us, released_at_us, fencing_token
+    SELECT ctid, id, name, has_waiters, locked_by, ttl, acquired_at_us, expires_at_us, released_at_us, fencing_token,
+           label, acquire_request, release_request, told_again
       FROM resources
      WHERE name = ANY ($1)
      ORDER BY name
        FOR UPDATE
 )
 SELECT now_us, block,
-       id, ctid::text, name, has_waiters, locked_by, ttl, acquired_at_us, expires_at_us, released_at_us, fencing_token
+       id, ctid::text, name, has_waiters, locked_by, ttl, acquired_at_us, expires_at_us, released_at_us, fencing_token,
+       label, acquire_request, release_request, told_again
   FROM (SELECT clock_us() AS now_us,
                CASE WHEN pg_sequence_last_value('fencing_tokens') = $2
                THEN $3
@@ -16,6 +18,20 @@ SELECT now_us, block,
           FROM (SELECT count(*) AS rows FROM locked) AS all_locked
          WHERE rows >= 0) AS moment
   LEFT JOIN locked ON TRUE;
+
+SELECT now_us, number,
+       CASE WHEN id IS NULL THEN NULL
+            WHEN NOT has_waiters THEN 0
+            ELSE (SELECT count(*)
+                    FROM waiters
+                    JOIN replicas ON replicas.id = waiters.replica
+                   WHERE waiters.name = resources.name
+                     AND greatest(seen_us, $1) + $2 > now_us) END,
+       locked_by, ttl, acquired_at_us, expires_at_us, released_at_us, fencing_token,
+       label, acquire_request, release_request, told_again
+  FROM unnest($3) WITH ORDINALITY AS wanted (wanted_name, number)
+ CROSS JOIN (SELECT clock_us() AS now_us) AS moment
+  LEFT JOIN resources ON name = wanted_name;
 
 INSERT INTO resources (name, fencing_token)
 SELECT name, 0
@@ -50,14 +66,19 @@ DELETE FROM waiters
    AND waiters.place = gone.place;
 
 UPDATE resources
-   SET locked_by = changed.locked_by,
+   SET fencing_token = changed.fencing_token,
+       locked_by = changed.locked_by,
+       label = changed.label,
+       acquire_request = changed.acquire_request,
+       release_request = changed.release_request,
        ttl = changed.ttl,
        acquired_at_us = changed.acquired_at_us,
        expires_at_us = changed.expires_at_us,
        released_at_us = changed.released_at_us,
-       fencing_token = changed.fencing_token
-  FROM unnest($1, $2::tid[], $3, $4, $5, $6, $7, $8)
-    AS changed (id, position, locked_by, ttl, acquired_at_us, expires_at_us, released_at_us, fencing_token)
+       told_again = changed.told_again
+  FROM unnest($1, $2::tid[], $3, $4, $5, $6, $7, $8, $9, $10, $11, $12)
+    AS changed (id, position, fencing_token, locked_by, label, acquire_request, release_request, ttl,
+                acquired_at_us, expires_at_us, released_at_us, told_again)
  WHERE resources.ctid = changed.position
    AND resources.id = changed.id;
 

@@ -4,18 +4,22 @@ PRAGMA data_version;
 
 SELECT `server_state`.`fencing_token` FROM `server_state`;
 
-SELECT `resources`.`id`, `resources`.`locked_by`, `resources`.`ttl`, `resources`.`acquired_at_us`, `resources`.`expires_at_us`, `resources`.`released_at_us`, `resources`.`fencing_token` FROM `resources` WHERE (`resources`.`name` = ?);
+SELECT `resources`.`id`, `resources`.`locked_by`, `resources`.`ttl`, `resources`.`acquired_at_us`, `resources`.`expires_at_us`, `resources`.`released_at_us`, `resources`.`fencing_token`, `resources`.`label`, `resources`.`acquire_request`, `resources`.`release_request`, `resources`.`told_again` FROM `resources` WHERE (`resources`.`name` = ?);
 
-INSERT INTO resources (name, locked_by, ttl, acquired_at_us, expires_at_us, released_at_us, fencing_token)
-VALUES (?, ?, ?, ?, ?, ?, ?);
+INSERT INTO resources (name, fencing_token, locked_by, label, acquire_request, release_request, ttl, acquired_at_us, expires_at_us, released_at_us, told_again)
+VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?);
 
 UPDATE resources
-   SET locked_by = ?,
+   SET fencing_token = ?,
+       locked_by = ?,
+       label = ?,
+       acquire_request = ?,
+       release_request = ?,
        ttl = ?,
        acquired_at_us = ?,
        expires_at_us = ?,
        released_at_us = ?,
-       fencing_token = ?
+       told_again = ?
  WHERE id = ?;
 
 UPDATE server_state

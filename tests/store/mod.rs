@@ -42,7 +42,8 @@ use std::time::Duration;
 use central_locking_system::clock::Timestamp;
 use central_locking_system::db::Store;
 use central_locking_system::lock::{
-    Batch, FencingToken, LockedBy, Operation, Outcome, Resource, ResourceName, Rows, StillWaits, Ttl, WaitingLines,
+    Acquire, Batch, FencingToken, LockedBy, Operation, Outcome, Release, Resource, ResourceName, Rows, Rules,
+    StillWaits, Ttl, WaitingLines,
 };
 
 /// A migrated database of its own, and two ways to it.
@@ -76,23 +77,21 @@ fn name(text: &str) -> ResourceName {
 }
 
 fn acquire(locked_by: &str, ttl_seconds: Option<i64>) -> Operation {
-    Operation::Acquire {
-        locked_by: LockedBy::new(locked_by).expect("well formed"),
+    Operation::Acquire(Acquire {
         ttl: ttl_seconds.map(|seconds| Ttl::from_seconds(seconds).expect("in range")),
-    }
+        ..Acquire::by(LockedBy::new(locked_by).expect("well formed"))
+    })
 }
 
 fn release(locked_by: &str) -> Operation {
-    Operation::Release {
-        locked_by: LockedBy::new(locked_by),
-    }
+    Operation::Release(Release::by(LockedBy::new(locked_by)))
 }
 
 /// One transaction: each operation on its own resource.
 fn run<S: Store>(store: &mut S, operations: &[(&str, Operation)]) -> Vec<Outcome> {
     let mut nobody = WaitingLines::<Somebody>::default();
     decide_in_one(store, operations, |now, rows, row, operation| {
-        Batch::new(now, rows, &mut nobody).apply(row, operation)
+        Batch::new(now, Rules::default(), rows, &mut nobody).apply(row, operation)
     })
 }
 
@@ -103,10 +102,10 @@ fn run_in_line<S: Store>(
     operations: &[(&str, Operation)],
 ) -> Vec<Outcome> {
     decide_in_one(store, operations, |now, rows, row, operation| {
-        let mut batch = Batch::new(now, rows, lines);
+        let mut batch = Batch::new(now, Rules::default(), rows, lines);
         let outcome = batch.apply(row, operation);
-        if outcome == Outcome::Locked && matches!(operation, Operation::Acquire { .. }) {
-            batch.join(row, operation.clone(), now + Duration::from_secs(60), Somebody);
+        if let (Outcome::Locked, Operation::Acquire(acquire)) = (&outcome, operation) {
+            batch.join(&[row], 0, acquire.clone(), now + Duration::from_secs(60), Somebody);
         }
         outcome
     })

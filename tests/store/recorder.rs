@@ -2,9 +2,10 @@
 
 use std::cell::RefCell;
 
+use central_locking_system::db::Store;
 use diesel::connection::{Instrumentation, InstrumentationEvent, set_default_instrumentation};
 
-use super::{Backend, acquire, release, run};
+use super::{Backend, acquire, name, release, run};
 
 /// What a store's connection was asked.
 pub(super) struct Asked {
@@ -56,6 +57,7 @@ pub(super) fn statements_of<B: Backend>(work: impl FnOnce(&B, &mut B::Store)) ->
 pub(super) fn two_batches<B: Backend>(_: &B, store: &mut B::Store) {
     run(store, &[("a", acquire("k", Some(60)))]);
     run(store, &[("a", release("k"))]);
+    store.read(&[name("a")]).expect("it is read");
 }
 
 /// Each statement is in the golden copy, and each of that was asked.

@@ -161,7 +161,7 @@ fn no_statement_reads_a_row_in_vain() {
     let (backend, asked) = statements_of::<Sqlite>(|backend, store| {
         two_batches(backend, store);
         backend.sql("UPDATE resources SET released_at_us = 1 WHERE name = 'a'");
-        store.expired(10).expect("it works");
+        store.expired(10, Duration::ZERO).expect("it works");
         assert_eq!(store.prune(10, 1), Ok(1));
     });
 

@@ -177,10 +177,16 @@ pub(super) fn expired_locks_are_found_the_oldest_first<B: Backend>() {
         ));
     }
 
-    assert_eq!(store.expired(2), Ok(vec![name("oldest"), name("older")]));
-    assert_eq!(store.expired(10), Ok(vec![name("oldest"), name("older"), name("old")]));
+    assert_eq!(
+        store.expired(2, Duration::ZERO),
+        Ok(vec![name("oldest"), name("older")])
+    );
+    assert_eq!(
+        store.expired(10, Duration::ZERO),
+        Ok(vec![name("oldest"), name("older"), name("old")])
+    );
     assert_eq!(run(&mut store, &[("older", Operation::Expire)]), [Outcome::Released]);
-    assert_eq!(store.expired(10), Ok(vec![name("oldest"), name("old")]));
+    assert_eq!(store.expired(10, Duration::ZERO), Ok(vec![name("oldest"), name("old")]));
 }
 
 pub(super) fn only_rows_that_were_free_for_long_are_pruned<B: Backend>() {

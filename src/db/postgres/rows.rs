@@ -9,12 +9,12 @@ use diesel::pg::PgConnection;
 use diesel::prelude::*;
 
 use crate::clock::Timestamp;
-use crate::db::StoreError;
 use crate::db::models::ResourceRow;
 use crate::db::postgres::failed;
-use crate::db::postgres::statements::{InsertResources, LockResources, RowAddress, UpdateResources};
+use crate::db::postgres::statements::{InsertResources, LockResources, ReadResources, RowAddress, UpdateResources};
 use crate::db::schema::resources;
-use crate::limits::INSERT_ATTEMPTS_MAX;
+use crate::db::{Seen, StoreError};
+use crate::limits::{INSERT_ATTEMPTS_MAX, REPLICA_SILENT_MAX};
 use crate::lock::{FencingToken, Resource, ResourceName, Rows};
 
 /// The rows of a batch, locked.
@@ -117,9 +117,7 @@ fn in_order(mut read: Read, names: &[ResourceName], inserted: bool) -> Result<Lo
             .rows
             .remove(name.as_str())
             .ok_or_else(|| StoreError::Failed(format!("table resources lost the row of {name:?}")))?;
-        resources.push(row.into_resource(name.clone()).map_err(|column| {
-            StoreError::Failed(format!("row {name:?} of table resources has an impossible {column}"))
-        })?);
+        resources.push(into_resource(row, name)?);
         marks.push(mark);
     }
     Ok(LockedRows {
@@ -129,6 +127,43 @@ fn in_order(mut read: Read, names: &[ResourceName], inserted: bool) -> Result<Lo
         marks,
         inserted,
     })
+}
+
+/// Reads rows without a lock on them: one statement sees everything that was
+/// committed before it began. Those are counted as waiting who are at servers
+/// that are believed to live.
+pub(super) fn read(
+    conn: &mut PgConnection,
+    names: &[ResourceName],
+    believing_since_us: i64,
+) -> Result<Seen, StoreError> {
+    type Answer = (i64, i64, Option<(i64, ResourceRow)>);
+    let wanted: Vec<_> = names.iter().map(ResourceName::as_str).collect();
+    let read = ReadResources {
+        names: &wanted,
+        believing_since_us,
+        silent_us_max: REPLICA_SILENT_MAX.as_micros() as i64,
+    };
+    let answer: Vec<Answer> = read.load(conn).map_err(failed)?;
+    let mut seen = Seen {
+        now: Timestamp::from_us(answer.first().map_or(0, |(now_us, ..)| *now_us)),
+        resources: names.iter().cloned().map(Resource::unseen).collect(),
+        waiters: vec![0; names.len()],
+    };
+    for (_, number, row) in answer {
+        let index = usize::try_from(number - 1).unwrap_or(usize::MAX);
+        let (Some(resource), Some((waiters, row))) = (seen.resources.get_mut(index), row) else {
+            continue;
+        };
+        *resource = into_resource(row, &resource.name)?;
+        seen.waiters[index] = usize::try_from(waiters).unwrap_or_default();
+    }
+    Ok(seen)
+}
+
+fn into_resource(row: ResourceRow, name: &ResourceName) -> Result<Resource, StoreError> {
+    row.into_resource(name.clone())
+        .map_err(|column| StoreError::Failed(format!("row {name:?} of table resources has an impossible {column}")))
 }
 
 /// Writes what changed. Says whether that was anything.

@@ -9,7 +9,7 @@ use diesel::prelude::*;
 use diesel::query_builder::{AstPass, Query, QueryFragment, QueryId};
 use diesel::sql_types::{Array, BigInt, Bool, Nullable, Text};
 
-use crate::clock::Timestamp;
+use crate::db::models::Columns;
 use crate::lock::Resource;
 
 /// Where a locked row is: its number, and its position in the file (ctid). That
@@ -31,25 +31,23 @@ pub(super) struct LockResources<'a> {
     pub(super) block: i64,
 }
 
-/// now_us, block, and the row, if there is any at all: where it is, name,
-/// has_waiters, and what `ResourceRow` takes.
-pub(super) type LockedRow = (
+/// What `ResourceRow` takes.
+type ResourceColumns = (
+    Nullable<Text>,
+    Nullable<BigInt>,
+    Nullable<BigInt>,
+    Nullable<BigInt>,
+    Nullable<BigInt>,
     BigInt,
-    BigInt,
-    Nullable<(
-        (BigInt, Text),
-        Text,
-        Bool,
-        (
-            Nullable<Text>,
-            Nullable<BigInt>,
-            Nullable<BigInt>,
-            Nullable<BigInt>,
-            Nullable<BigInt>,
-            BigInt,
-        ),
-    )>,
+    Nullable<Text>,
+    Nullable<Text>,
+    Nullable<Text>,
+    Nullable<BigInt>,
 );
+
+/// now_us, block, and the row, if there is any at all: where it is, name,
+/// has_waiters, and the rest.
+pub(super) type LockedRow = (BigInt, BigInt, Nullable<((BigInt, Text), Text, Bool, ResourceColumns)>);
 
 impl QueryId for LockResources<'_> {
     type QueryId = LockResources<'static>;
@@ -64,7 +62,8 @@ impl QueryFragment<Pg> for LockResources<'_> {
     fn walk_ast<'b>(&'b self, mut out: AstPass<'_, 'b, Pg>) -> QueryResult<()> {
         out.push_sql(
             "WITH locked AS MATERIALIZED (\n    \
-             SELECT ctid, id, name, has_waiters, locked_by, ttl, acquired_at_us, expires_at_us, released_at_us, fencing_token\n      \
+             SELECT ctid, id, name, has_waiters, locked_by, ttl, acquired_at_us, expires_at_us, released_at_us, fencing_token,\n           \
+             label, acquire_request, release_request, told_again\n      \
              FROM resources\n     \
              WHERE name = ANY (",
         );
@@ -75,7 +74,8 @@ impl QueryFragment<Pg> for LockResources<'_> {
              FOR UPDATE\n\
              )\n\
              SELECT now_us, block,\n       \
-             id, ctid::text, name, has_waiters, locked_by, ttl, acquired_at_us, expires_at_us, released_at_us, fencing_token\n  \
+             id, ctid::text, name, has_waiters, locked_by, ttl, acquired_at_us, expires_at_us, released_at_us, fencing_token,\n       \
+             label, acquire_request, release_request, told_again\n  \
              FROM (SELECT clock_us() AS now_us,\n               \
              CASE WHEN pg_sequence_last_value('fencing_tokens') = ",
         );
@@ -97,6 +97,57 @@ impl QueryFragment<Pg> for LockResources<'_> {
 }
 
 impl RunQueryDsl<PgConnection> for LockResources<'_> {}
+
+/// Reads rows as they are: now_us, the number of the name, counted from 1, and
+/// the row, if there is one: how many wait for it at living servers, and the
+/// rest.
+pub(super) struct ReadResources<'a> {
+    pub(super) names: &'a [&'a str],
+    pub(super) believing_since_us: i64,
+    pub(super) silent_us_max: i64,
+}
+
+impl QueryId for ReadResources<'_> {
+    type QueryId = ReadResources<'static>;
+    const HAS_STATIC_QUERY_ID: bool = true;
+}
+
+impl Query for ReadResources<'_> {
+    type SqlType = (BigInt, BigInt, Nullable<(BigInt, ResourceColumns)>);
+}
+
+impl QueryFragment<Pg> for ReadResources<'_> {
+    fn walk_ast<'b>(&'b self, mut out: AstPass<'_, 'b, Pg>) -> QueryResult<()> {
+        out.push_sql(
+            "SELECT now_us, number,\n       \
+             CASE WHEN id IS NULL THEN NULL\n            \
+             WHEN NOT has_waiters THEN 0\n            \
+             ELSE (SELECT count(*)\n                    \
+             FROM waiters\n                    \
+             JOIN replicas ON replicas.id = waiters.replica\n                   \
+             WHERE waiters.name = resources.name\n                     \
+             AND greatest(seen_us, ",
+        );
+        out.push_bind_param::<BigInt, _>(&self.believing_since_us)?;
+        out.push_sql(") + ");
+        out.push_bind_param::<BigInt, _>(&self.silent_us_max)?;
+        out.push_sql(
+            " > now_us) END,\n       \
+             locked_by, ttl, acquired_at_us, expires_at_us, released_at_us, fencing_token,\n       \
+             label, acquire_request, release_request, told_again\n  \
+             FROM unnest(",
+        );
+        out.push_bind_param::<Array<Text>, _>(&self.names)?;
+        out.push_sql(
+            ") WITH ORDINALITY AS wanted (wanted_name, number)\n \
+             CROSS JOIN (SELECT clock_us() AS now_us) AS moment\n  \
+             LEFT JOIN resources ON name = wanted_name",
+        );
+        Ok(())
+    }
+}
+
+impl RunQueryDsl<PgConnection> for ReadResources<'_> {}
 
 /// Makes rows for names that have none; free ones, never granted.
 pub(super) struct InsertResources<'a> {
@@ -133,28 +184,27 @@ impl RunQueryDsl<PgConnection> for InsertResources<'_> {}
 pub(super) struct UpdateResources<'a> {
     ids: Vec<i64>,
     ctids: Vec<&'a str>,
-    locked_by: Vec<Option<&'a str>>,
-    /// ttl, acquired_at_us, expires_at_us, released_at_us.
-    numbers: [Vec<Option<i64>>; 4],
     fencing_tokens: Vec<i64>,
+    texts: [Vec<Option<&'a str>>; 2],
+    requests: [Vec<Option<String>>; 2],
+    numbers: [Vec<Option<i64>>; 5],
 }
 
 impl<'a> UpdateResources<'a> {
     pub(super) fn push(&mut self, (id, ctid): &'a RowAddress, resource: &'a Resource) {
-        let lock = resource.lock.as_ref();
+        let columns = Columns::from(resource);
         self.ids.push(*id);
         self.ctids.push(ctid);
-        self.locked_by.push(lock.map(|lock| lock.locked_by.reveal()));
-        let numbers = [
-            lock.and_then(|lock| lock.ttl).map(|ttl| ttl.as_seconds().into()),
-            lock.map(|lock| lock.acquired_at.as_us()),
-            lock.and_then(|lock| lock.expires_at).map(Timestamp::as_us),
-            resource.released_at.map(Timestamp::as_us),
-        ];
-        for (column, number) in self.numbers.iter_mut().zip(numbers) {
-            column.push(number);
+        self.fencing_tokens.push(columns.fencing_token);
+        for (list, text) in self.texts.iter_mut().zip(columns.texts) {
+            list.push(text);
         }
-        self.fencing_tokens.push(resource.fencing_token.as_i64());
+        for (list, request) in self.requests.iter_mut().zip(columns.requests) {
+            list.push(request);
+        }
+        for (list, number) in self.numbers.iter_mut().zip(columns.numbers) {
+            list.push(number);
+        }
     }
 
     pub(super) fn rows(&self) -> usize {
@@ -171,28 +221,39 @@ impl QueryFragment<Pg> for UpdateResources<'_> {
     fn walk_ast<'b>(&'b self, mut out: AstPass<'_, 'b, Pg>) -> QueryResult<()> {
         out.push_sql(
             "UPDATE resources\n   \
-             SET locked_by = changed.locked_by,\n       \
+             SET fencing_token = changed.fencing_token,\n       \
+             locked_by = changed.locked_by,\n       \
+             label = changed.label,\n       \
+             acquire_request = changed.acquire_request,\n       \
+             release_request = changed.release_request,\n       \
              ttl = changed.ttl,\n       \
              acquired_at_us = changed.acquired_at_us,\n       \
              expires_at_us = changed.expires_at_us,\n       \
              released_at_us = changed.released_at_us,\n       \
-             fencing_token = changed.fencing_token\n  \
+             told_again = changed.told_again\n  \
              FROM unnest(",
         );
         out.push_bind_param::<Array<BigInt>, _>(&self.ids)?;
         out.push_sql(", ");
         out.push_bind_param::<Array<Text>, _>(&self.ctids)?;
         out.push_sql("::tid[], ");
-        out.push_bind_param::<Array<Nullable<Text>>, _>(&self.locked_by)?;
-        for column in &self.numbers {
-            out.push_sql(", ");
-            out.push_bind_param::<Array<Nullable<BigInt>>, _>(column)?;
-        }
-        out.push_sql(", ");
         out.push_bind_param::<Array<BigInt>, _>(&self.fencing_tokens)?;
+        for list in &self.texts {
+            out.push_sql(", ");
+            out.push_bind_param::<Array<Nullable<Text>>, _>(list)?;
+        }
+        for list in &self.requests {
+            out.push_sql(", ");
+            out.push_bind_param::<Array<Nullable<Text>>, _>(list)?;
+        }
+        for list in &self.numbers {
+            out.push_sql(", ");
+            out.push_bind_param::<Array<Nullable<BigInt>>, _>(list)?;
+        }
         out.push_sql(
             ")\n    \
-             AS changed (id, position, locked_by, ttl, acquired_at_us, expires_at_us, released_at_us, fencing_token)\n \
+             AS changed (id, position, fencing_token, locked_by, label, acquire_request, release_request, ttl,\n                \
+             acquired_at_us, expires_at_us, released_at_us, told_again)\n \
              WHERE resources.ctid = changed.position\n   \
              AND resources.id = changed.id",
         );

@@ -14,11 +14,20 @@ use crate::lock::ResourceName;
 
 /// See `Store::expired`. Rows that somebody has locked are left out: their lock
 /// is being looked at, or they would have to be waited for.
-pub(super) fn expired(conn: &mut PgConnection, rows_max: usize) -> Result<Vec<ResourceName>, StoreError> {
+pub(super) fn expired(
+    conn: &mut PgConnection,
+    rows_max: usize,
+    lock_delay: Duration,
+) -> Result<Vec<ResourceName>, StoreError> {
+    let delay_us = i64::try_from(lock_delay.as_micros()).unwrap_or(i64::MAX);
     let names: Vec<String> = resources::table
         .select(resources::name)
         // A subquery, so that the clock is read once and the index can be used.
-        .filter(resources::expires_at_us.le(sql::<Nullable<BigInt>>("(SELECT clock_us())")))
+        .filter(
+            resources::expires_at_us.le(sql::<Nullable<BigInt>>("(SELECT clock_us() - ")
+                .bind::<BigInt, _>(delay_us)
+                .sql(")")),
+        )
         // Freed by hand, with the rest of the lock left standing.
         .filter(resources::locked_by.is_not_null())
         .order(resources::expires_at_us)

@@ -8,8 +8,7 @@ use diesel::query_builder::{AstPass, Query, QueryFragment, QueryId};
 use diesel::sql_types::{BigInt, Nullable, Text};
 use diesel::sqlite::{Sqlite, SqliteConnection};
 
-use crate::clock::Timestamp;
-use crate::db::models::ResourceRow;
+use crate::db::models::{Columns, ResourceRow};
 use crate::db::schema::resources;
 use crate::lock::{Resource, ResourceName};
 
@@ -68,29 +67,10 @@ impl QueryFragment<Sqlite> for Checkpoint {
 
 impl RunQueryDsl<SqliteConnection> for Checkpoint {}
 
-/// The columns that a decision changes.
-struct Columns<'a> {
-    locked_by: Option<&'a str>,
-    /// ttl, acquired_at_us, expires_at_us, released_at_us.
-    numbers: [Option<i64>; 4],
-    fencing_token: i64,
-}
-
-impl<'a> From<&'a Resource> for Columns<'a> {
-    fn from(resource: &'a Resource) -> Self {
-        let lock = resource.lock.as_ref();
-        Self {
-            locked_by: lock.map(|lock| lock.locked_by.reveal()),
-            numbers: [
-                lock.and_then(|lock| lock.ttl).map(|ttl| ttl.as_seconds().into()),
-                lock.map(|lock| lock.acquired_at.as_us()),
-                lock.and_then(|lock| lock.expires_at).map(Timestamp::as_us),
-                resource.released_at.map(Timestamp::as_us),
-            ],
-            fencing_token: resource.fencing_token.as_i64(),
-        }
-    }
-}
+/// What a decision changes, in the order in which it is written.
+const TEXTS: [&str; 2] = ["locked_by", "label"];
+const REQUESTS: [&str; 2] = ["acquire_request", "release_request"];
+const NUMBERS: [&str; 5] = ["ttl", "acquired_at_us", "expires_at_us", "released_at_us", "told_again"];
 
 /// Writes the first row of a name.
 pub(super) struct InsertResource<'a> {
@@ -114,19 +94,27 @@ impl QueryId for InsertResource<'_> {
 
 impl QueryFragment<Sqlite> for InsertResource<'_> {
     fn walk_ast<'b>(&'b self, mut out: AstPass<'_, 'b, Sqlite>) -> QueryResult<()> {
-        out.push_sql(
-            "INSERT INTO resources (name, locked_by, ttl, acquired_at_us, expires_at_us, released_at_us, fencing_token)\n\
-             VALUES (",
-        );
+        out.push_sql("INSERT INTO resources (name, fencing_token");
+        for column in TEXTS.iter().chain(&REQUESTS).chain(&NUMBERS) {
+            out.push_sql(", ");
+            out.push_sql(column);
+        }
+        out.push_sql(")\nVALUES (");
         out.push_bind_param::<Text, _>(self.name)?;
         out.push_sql(", ");
-        out.push_bind_param::<Nullable<Text>, _>(&self.columns.locked_by)?;
+        out.push_bind_param::<BigInt, _>(&self.columns.fencing_token)?;
+        for text in &self.columns.texts {
+            out.push_sql(", ");
+            out.push_bind_param::<Nullable<Text>, _>(text)?;
+        }
+        for request in &self.columns.requests {
+            out.push_sql(", ");
+            out.push_bind_param::<Nullable<Text>, _>(request)?;
+        }
         for number in &self.columns.numbers {
             out.push_sql(", ");
             out.push_bind_param::<Nullable<BigInt>, _>(number)?;
         }
-        out.push_sql(", ");
-        out.push_bind_param::<BigInt, _>(&self.columns.fencing_token)?;
         out.push_sql(")");
         Ok(())
     }
@@ -156,23 +144,29 @@ impl QueryId for UpdateResource<'_> {
 
 impl QueryFragment<Sqlite> for UpdateResource<'_> {
     fn walk_ast<'b>(&'b self, mut out: AstPass<'_, 'b, Sqlite>) -> QueryResult<()> {
-        const NUMBERS: [&str; 4] = [
-            ",\n       ttl = ",
-            ",\n       acquired_at_us = ",
-            ",\n       expires_at_us = ",
-            ",\n       released_at_us = ",
-        ];
-        out.push_sql("UPDATE resources\n   SET locked_by = ");
-        out.push_bind_param::<Nullable<Text>, _>(&self.columns.locked_by)?;
+        out.push_sql("UPDATE resources\n   SET fencing_token = ");
+        out.push_bind_param::<BigInt, _>(&self.columns.fencing_token)?;
+        for (column, text) in TEXTS.iter().zip(&self.columns.texts) {
+            assign(&mut out, column);
+            out.push_bind_param::<Nullable<Text>, _>(text)?;
+        }
+        for (column, request) in REQUESTS.iter().zip(&self.columns.requests) {
+            assign(&mut out, column);
+            out.push_bind_param::<Nullable<Text>, _>(request)?;
+        }
         for (column, number) in NUMBERS.iter().zip(&self.columns.numbers) {
-            out.push_sql(column);
+            assign(&mut out, column);
             out.push_bind_param::<Nullable<BigInt>, _>(number)?;
         }
-        out.push_sql(",\n       fencing_token = ");
-        out.push_bind_param::<BigInt, _>(&self.columns.fencing_token)?;
         out.push_sql("\n WHERE id = ");
         out.push_bind_param::<BigInt, _>(&self.id)
     }
+}
+
+fn assign(out: &mut AstPass<'_, '_, Sqlite>, column: &str) {
+    out.push_sql(",\n       ");
+    out.push_sql(column);
+    out.push_sql(" = ");
 }
 
 impl RunQueryDsl<SqliteConnection> for UpdateResource<'_> {}

@@ -6,10 +6,12 @@ use std::time::Instant;
 use super::{Batcher, answer};
 use crate::clock::Timestamp;
 use crate::db::Store;
-use crate::engine::handle::{Reply, ReplySender, Unavailable};
-use crate::engine::tasks::{Decided, Decisions, Prospect, Task};
+use crate::engine::Unavailable;
+use crate::engine::decisions::{Decided, Decisions, Prospect};
+use crate::engine::messages::{Parked, Reply, ReplySender, Told};
+use crate::engine::tasks::Task;
 use crate::limits::REOPEN_INTERVAL;
-use crate::lock::{Grant, HandOver, Outcome, ResourceName};
+use crate::lock::{HandOver, Outcome, ResourceName, Waiter};
 
 /// Entries beyond twice what is needed at which the timers are compacted.
 const STALE_TIMERS_MAX: usize = 1024;
@@ -20,17 +22,38 @@ impl<S: Store + 'static> Batcher<S> {
         let Decisions { now, decided, .. } = decisions;
         // Beyond what the clock can express is never.
         let instant = |at: Timestamp| decided.checked_add(at.since(now));
-        for Decided { row, reply, result } in decisions.replies {
+        for Decided { rows, reply, result } in decisions.replies {
             match result {
-                Ok(outcome) => self.send(&names[row], reply, outcome, instant),
+                Ok(told) => {
+                    let names = rows.as_slice().iter().map(|row| &names[*row]);
+                    self.send(names, reply, told, instant);
+                }
                 Err(unavailable) => answer(reply, Err(unavailable)),
             }
         }
-        for HandOver { name, waiter, grant } in decisions.handed_over {
-            self.send(&name, waiter.ticket.reply, Outcome::Acquired(grant), instant);
+        for HandOver { waiter, mut grants } in decisions.handed_over {
+            let outcome = match grants.pop() {
+                Some(grant) if grants.is_empty() && !waiter.wants_several() => Outcome::Acquired(grant),
+                last => {
+                    grants.extend(last);
+                    Outcome::AcquiredTogether(grants)
+                }
+            };
+            self.send(&waiter.names, waiter.ticket.reply, Told::Outcome(outcome), instant);
         }
-        // Their own timers answer those whose time is over; the others have left.
-        drop(decisions.passed_over);
+        self.pass_over(names, decisions.passed_over);
+        self.put_off.extend(decisions.put_off);
+        self.unfinished.extend(decisions.unfinished);
+        for (row, until) in decisions.kept_free {
+            if let Some(until) = instant(until) {
+                self.timers.arm(until, names[row].clone());
+            }
+        }
+        for row in decisions.unserved {
+            if self.lines.waiting_for(&names[row]) > 0 {
+                self.timers.arm(decided, names[row].clone());
+            }
+        }
         for (name, prospect) in names.iter().zip(decisions.prospects) {
             match prospect {
                 Prospect::Nothing => {}
@@ -42,7 +65,25 @@ impl<S: Store + 'static> Batcher<S> {
                 Prospect::Promised(believed_for) => self.promise(decided + believed_for, name.clone()),
             }
         }
+        if !self.shared.watches.is_empty() {
+            let changed = names.iter().zip(decisions.changed).filter(|(_, changed)| *changed);
+            self.shared.watches.wake(changed.map(|(name, _)| name));
+        }
         self.compact_timers();
+    }
+
+    /// Their own timers answer those whose time is over; the others have left.
+    /// Those who wanted several stood in lines that this batch may not know.
+    fn pass_over(&mut self, names: &[ResourceName], passed_over: Vec<Waiter<Parked>>) {
+        let now = Instant::now();
+        for waiter in passed_over.iter().filter(|waiter| waiter.wants_several()) {
+            for name in waiter.lines() {
+                if self.hearing.is_some() && !names.contains(name) {
+                    self.left.push((name.clone(), waiter.place));
+                }
+                self.timers.arm(now, name.clone());
+            }
+        }
     }
 
     fn compact_timers(&mut self) {
@@ -52,24 +93,27 @@ impl<S: Store + 'static> Batcher<S> {
         }
     }
 
-    fn send(
+    fn send<'n>(
         &mut self,
-        name: &ResourceName,
+        names: impl IntoIterator<Item = &'n ResourceName>,
         reply: ReplySender,
-        outcome: Outcome,
+        told: Told,
         instant: impl Fn(Timestamp) -> Option<Instant>,
     ) {
-        let granted = match &outcome {
-            Outcome::Acquired(grant) => Some(grant.fencing_token),
+        let lapses = match &told {
+            Told::Outcome(outcome) => outcome.first_end().and_then(instant),
             _ => None,
         };
-        let lapses = match &outcome {
-            Outcome::Acquired(Grant { expires_at, .. }) => expires_at.and_then(instant),
-            _ => None,
-        };
-        let undelivered = reply.send(Ok(Reply { outcome, lapses })).is_err();
-        if let (true, Some(token)) = (undelivered, granted) {
-            self.returns.push((name.clone(), token));
+        if let Err(Ok(undelivered)) = reply.send(Ok(Reply { told, lapses })) {
+            self.take_back(names, &undelivered.told);
+        }
+    }
+
+    /// Notes grants of which nobody knows.
+    fn take_back<'n>(&mut self, names: impl IntoIterator<Item = &'n ResourceName>, told: &Told) {
+        if let Told::Outcome(outcome) = told {
+            let tokens = outcome.granted().iter().map(|grant| grant.fencing_token);
+            self.returns.extend(names.into_iter().cloned().zip(tokens));
         }
     }
 
@@ -87,21 +131,32 @@ impl<S: Store + 'static> Batcher<S> {
             answer(reply, Err(Unavailable::Store));
         }
         if let Some(decisions) = decisions {
-            for Decided { row, reply, result } in decisions.replies {
+            for Decided { rows, reply, result } in decisions.replies {
+                if let Ok(Told::Superseded) = result {
+                    // Whoever took over its place waits there, whatever became of the commit.
+                    let told = Told::Superseded;
+                    answer(reply, Ok(Reply { told, lapses: None }));
+                    continue;
+                }
                 // If it was committed after all, nobody knows of it.
-                if is_unknown && let Ok(Outcome::Acquired(grant)) = &result {
-                    self.returns.push((names[row].clone(), grant.fencing_token));
+                if let (true, Ok(told)) = (is_unknown, &result) {
+                    self.take_back(rows.as_slice().iter().map(|row| &names[*row]), told);
                 }
                 answer(reply, Err(Unavailable::Store));
             }
-            for HandOver { name, waiter, grant } in decisions.handed_over.into_iter().rev() {
+            for HandOver { waiter, grants } in decisions.handed_over {
                 if is_unknown {
-                    self.returns.push((name.clone(), grant.fencing_token));
+                    let tokens = grants.iter().map(|grant| grant.fencing_token);
+                    self.returns.extend(waiter.names.iter().cloned().zip(tokens));
                 }
-                self.lines.put_back(&name, waiter);
+                self.lines.put_back(waiter);
             }
+            for submission in decisions.put_off {
+                answer(submission.reply, Err(Unavailable::Store));
+            }
+            self.pass_over(&names, decisions.passed_over);
             for name in &names {
-                for waiter in self.lines.leave_behind(name, decisions.last_place_before) {
+                for waiter in self.lines.take_behind(name, decisions.last_place_before) {
                     answer(waiter.ticket.reply, Err(Unavailable::Store));
                 }
             }

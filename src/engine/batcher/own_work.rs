@@ -7,7 +7,7 @@ use super::{Batcher, Kind};
 use crate::db::{Announcement, Store, StoreError};
 use crate::engine::hearing::HearingChange;
 use crate::engine::tasks::Work;
-use crate::limits::{REPLICA_SILENT_MAX, SUSPECTS_AT_ONCE_MAX};
+use crate::limits::{REOPEN_INTERVAL, REPLICA_SILENT_MAX, SUSPECTS_AT_ONCE_MAX};
 use crate::lock::{Operation, ResourceName};
 
 impl<S: Store + 'static> Batcher<S> {
@@ -88,11 +88,28 @@ impl<S: Store + 'static> Batcher<S> {
             let row = work.add_own(name, Operation::Expire);
             work.restated.push(row);
         }
+        self.add_unfinished(work, now);
         while work.room() > 0
             && let Some(name) = self.timers.take_due(now)
         {
-            if !suspects.contains(&name) {
+            if !self.suspects.contains(&name) {
                 work.add_own(name, Operation::Expire);
+            }
+        }
+    }
+
+    /// Adds looks at resources that somebody wants together. Where one of them is
+    /// suspect nothing would come of it yet, and the others are looked at a little
+    /// later.
+    fn add_unfinished(&mut self, work: &mut Work, now: Instant) {
+        while let Some(names) = self.unfinished.pop_if(|names| names.len() <= work.room()) {
+            let is_suspect = names.iter().any(|name| self.suspects.contains(name));
+            for name in names {
+                if is_suspect {
+                    self.timers.arm(now + REOPEN_INTERVAL, name);
+                } else {
+                    work.add_own(name, Operation::Expire);
+                }
             }
         }
     }

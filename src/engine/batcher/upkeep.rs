@@ -10,7 +10,7 @@ use crate::engine::hearing::HearingChange;
 use crate::engine::tasks::Work;
 use crate::limits::{
     BEAT_INTERVAL, DEAF_LOOK_INTERVAL, PRUNE_INTERVAL, PRUNE_ROWS_MAX, REOPEN_INTERVAL, SWEEP_DELAY_MAX,
-    SWEEP_INTERVAL, SWEEP_ROWS_MAX,
+    SWEEP_INTERVAL, SWEEP_ROWS_MAX, WATCHED_LOOK_INTERVAL,
 };
 use crate::lock::Operation;
 
@@ -18,6 +18,11 @@ impl<S: Store + 'static> Batcher<S> {
     /// When there is something to do even if nobody asks.
     pub(super) fn next_upkeep(&self) -> Instant {
         let due = self.next_sweep.min(self.next_beat);
+        let due = if self.looks_for_others() {
+            due.min(self.next_watched_look)
+        } else {
+            due
+        };
         let look = self
             .hearing
             .as_ref()
@@ -39,6 +44,10 @@ impl<S: Store + 'static> Batcher<S> {
             }
         }
         self.look_if_deaf(now);
+        if now >= self.next_watched_look && self.looks_for_others() {
+            self.next_watched_look = now + WATCHED_LOOK_INTERVAL;
+            self.look_at_watched();
+        }
         let sweep_from = if idle {
             self.next_sweep
         } else {
@@ -85,8 +94,26 @@ impl<S: Store + 'static> Batcher<S> {
         self.look_at_all_lines(now);
     }
 
+    /// Whether somebody watches what other servers may change.
+    fn looks_for_others(&self) -> bool {
+        self.hearing.is_some() && !self.shared.watches.is_empty()
+    }
+
+    /// Wakes those who watch something that another server changed.
+    fn look_at_watched(&mut self) {
+        let names = self.shared.watches.names();
+        match self.read(&names) {
+            Ok(snapshots) => {
+                for snapshot in &snapshots {
+                    self.shared.watches.compare(snapshot);
+                }
+            }
+            Err(error) => self.note_failure(Failing::Upkeep, format_args!("a look at what is watched"), &error),
+        }
+    }
+
     fn sweep(&mut self, now: Instant) -> Result<(), StoreError> {
-        let expired = self.store.expired(SWEEP_ROWS_MAX)?;
+        let expired = self.store.expired(SWEEP_ROWS_MAX, self.policy.rules.lock_delay)?;
         if now >= self.next_prune && self.policy.prune_after_days > 0 {
             self.next_prune = now + PRUNE_INTERVAL;
             let pruned = self.store.prune(PRUNE_ROWS_MAX, self.policy.prune_after_days)?;

@@ -1,0 +1,75 @@
+//! What requests, listener and batcher share beside the queue.
+
+use std::mem;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Mutex, MutexGuard};
+
+use crate::db::Announcement;
+use crate::engine::messages::Departure;
+use crate::engine::watches::Watches;
+
+#[derive(Debug, Default)]
+pub(super) struct Shared {
+    /// Written by requests that were dropped, emptied by the batcher with each
+    /// batch. Not bounded by itself: each entry is a request that was admitted.
+    departures: Mutex<Vec<Departure>>,
+    /// Written by the listener, emptied by the batcher with each batch. While
+    /// that is held up it grows with what other servers do meanwhile, some
+    /// hundred bytes for each transaction of theirs that anybody waits for.
+    announcements: Mutex<Vec<Announcement>>,
+    /// Who wants to know when something happens to a resource.
+    pub(super) watches: Watches,
+    /// Set once, when the server begins to stop.
+    draining: AtomicBool,
+    /// Whether anybody is in a line; written by the batcher for the listener.
+    somebody_waits: AtomicBool,
+    /// Set once, when the batcher thread ends.
+    ended: AtomicBool,
+}
+
+impl Shared {
+    pub(super) fn add_departure(&self, departure: Departure) {
+        lock(&self.departures).push(departure);
+    }
+
+    pub(super) fn take_departures(&self) -> Vec<Departure> {
+        mem::take(&mut *lock(&self.departures))
+    }
+
+    pub(super) fn add_announcements(&self, heard: Vec<Announcement>) {
+        lock(&self.announcements).extend(heard);
+    }
+
+    pub(super) fn take_announcements(&self) -> Vec<Announcement> {
+        mem::take(&mut *lock(&self.announcements))
+    }
+
+    pub(super) fn note_waiting(&self, somebody_waits: bool) {
+        self.somebody_waits.store(somebody_waits, Ordering::Relaxed);
+    }
+
+    pub(super) fn somebody_waits(&self) -> bool {
+        self.somebody_waits.load(Ordering::Relaxed)
+    }
+
+    pub(super) fn note_end(&self) {
+        self.ended.store(true, Ordering::Relaxed);
+    }
+
+    pub(super) fn has_ended(&self) -> bool {
+        self.ended.load(Ordering::Relaxed)
+    }
+
+    pub(super) fn drain(&self) {
+        self.draining.store(true, Ordering::Release);
+    }
+
+    pub(super) fn is_draining(&self) -> bool {
+        self.draining.load(Ordering::Acquire)
+    }
+}
+
+/// What is behind it is whole at any time, also where a thread panicked.
+pub(super) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(|poisoned| poisoned.into_inner())
+}
