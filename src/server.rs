@@ -15,12 +15,14 @@ use rustix::net::sockopt;
 use rustix::process::Signal;
 use tokio::signal::unix::{SignalKind, signal};
 
-use crate::engine::Engine;
 use crate::limits::{
     DESCRIPTORS_RESERVED, DISCONNECT_WAIT_MAX, HEAD_WAIT_MAX, KEEPALIVE_PROBE_INTERVAL, RETRY_AFTER, SHUTDOWN_WAIT_MAX,
     SOCKET_BUFFER_BYTES, UNREAD_WAIT_MAX,
 };
-use crate::resources::{ResourceView, urls};
+use crate::resources::urls::{self, Action, Route};
+use crate::resources::{
+    AcquireView, CheckView, Context, LocksView, ReleaseView, RenewView, ResourceListView, ResourceView, SchemaView,
+};
 use crate::rest::exceptions::ApiException;
 use crate::rest::{Request, dispatch, error_response, give_up_body, html_page};
 
@@ -66,7 +68,7 @@ impl Drop for OpenConnection {
 /// Errors: the operating system refuses to listen or to hear signals.
 pub async fn serve(
     listener: TcpListener,
-    engine: Engine,
+    context: Context,
     config: ServerConfig,
     announce: impl FnOnce(SocketAddr),
 ) -> io::Result<()> {
@@ -74,10 +76,10 @@ pub async fn serve(
     bound_connections(&listener)?;
     let open = Arc::new(AtomicUsize::new(0));
     let connections_max = config.connections_max;
-    let service = engine.clone();
+    let engine = context.engine.clone();
     let server = HttpServer::new(move || {
         App::new()
-            .app_data(web::Data::new(service.clone()))
+            .app_data(web::Data::new(context.clone()))
             .default_service(web::to(handle))
     })
     .on_connect(move |_, extensions: &mut Extensions| {
@@ -144,7 +146,7 @@ pub fn survive_file_size_limit() -> io::Result<()> {
 }
 
 /// Answers one request.
-async fn handle(http: HttpRequest, payload: Payload, engine: web::Data<Engine>) -> HttpResponse {
+async fn handle(http: HttpRequest, payload: Payload, context: web::Data<Context>) -> HttpResponse {
     if http
         .conn_data::<OpenConnection>()
         .is_some_and(|connection| connection.refused)
@@ -157,14 +159,27 @@ async fn handle(http: HttpRequest, payload: Payload, engine: web::Data<Engine>) 
     }
     // Less than the whole URI, because each request that waits holds it.
     let target = http.uri().path_and_query().cloned();
-    match target.as_ref().and_then(|target| urls::resource_name(target.path())) {
-        Some(name) => {
-            let view = ResourceView {
-                engine: &engine,
-                name: &name,
-            };
-            dispatch(&view, Request::new(http, payload)).await
-        }
-        None => give_up_body(&http, payload, html_page(StatusCode::NOT_FOUND)),
+    let Some(route) = target.as_ref().and_then(|target| urls::route(target.path())) else {
+        return give_up_body(&http, payload, html_page(StatusCode::NOT_FOUND));
+    };
+    let request = Request::new(http, payload);
+    let context = &context;
+    match route {
+        Route::Resource(name) => dispatch(&ResourceView { context, name: &name }, request).await,
+        // Apart, so that those who wait for one resource do not hold room for what the others need.
+        route => Box::pin(dispatch_other(context, route, request)).await,
+    }
+}
+
+async fn dispatch_other(context: &Context, route: Route<'_>, request: Request) -> HttpResponse {
+    match route {
+        Route::Resource(name) => dispatch(&ResourceView { context, name: &name }, request).await,
+        Route::Resources => dispatch(&ResourceListView { context }, request).await,
+        Route::Locks => dispatch(&LocksView { context }, request).await,
+        Route::Schema => dispatch(&SchemaView, request).await,
+        Route::Action(name, Action::Acquire) => dispatch(&AcquireView { context, name: &name }, request).await,
+        Route::Action(name, Action::Release) => dispatch(&ReleaseView { context, name: &name }, request).await,
+        Route::Action(name, Action::Renew) => dispatch(&RenewView { context, name: &name }, request).await,
+        Route::Action(name, Action::Check) => dispatch(&CheckView { context, name: &name }, request).await,
     }
 }

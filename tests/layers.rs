@@ -14,7 +14,7 @@ const MAY_IMPORT: &[(&str, &[&str])] = &[
     ("db", &["lock", "clock", "limits"]),
     ("rest", &["limits"]),
     ("engine", &["db", "lock", "clock", "limits"]),
-    ("resources", &["engine", "rest", "lock", "limits"]),
+    ("resources", &["engine", "rest", "db", "lock", "clock", "limits"]),
     ("server", &["resources", "engine", "rest", "limits"]),
     (
         "management",
@@ -38,6 +38,7 @@ const MAY_NAME: &[(&str, &[&str])] = &[
     ("diesel_migrations", &["db"]),
     ("actix_web", &["rest", "resources", "server", "management"]),
     ("tokio", &["rest", "engine", "server"]),
+    ("utoipa", &["rest", "resources"]),
     ("clap", &["management"]),
     ("dotenvy", &["settings"]),
 ];

@@ -16,6 +16,7 @@ use crate::limits::{BATCHER_END_WAIT_MAX, DESCRIPTORS_RESERVED, KEPT_FREE_MAX};
 use crate::lock::Rules;
 use crate::management::CommandError;
 use crate::management::migrate::run_plan;
+use crate::resources::{Context, RequestLimits};
 use crate::server::{ServerConfig, serve, survive_file_size_limit};
 use crate::settings::Settings;
 
@@ -72,7 +73,7 @@ impl Runserver {
             Database::open(&url, IfMissing::Refuse)?
         };
         database.require_migrated()?;
-        let store = database.into_store()?;
+        let (store, catalog) = database.into_store_and_catalog()?;
         say("System check identified no issues (0 silenced).");
         let connections_max = connections_max(settings.connections_max, room);
         let config = ServerConfig {
@@ -98,7 +99,12 @@ impl Runserver {
             }
             banner(bound, &url);
         };
-        let served = system.block_on(serve(listener, engine.clone(), config, announce));
+        let context = Context {
+            engine: engine.clone(),
+            catalog,
+            limits: RequestLimits::new(settings.default_ttl, settings.max_ttl, settings.max_timeout),
+        };
+        let served = system.block_on(serve(listener, context, config, announce));
         let is_ended = end(engine, batcher);
         served?;
         if !is_ended {

@@ -1,8 +1,15 @@
-//! The app of the original: one resource, acquired with PUT and released with
-//! DELETE.
+//! The app of the original, resources that are acquired with PUT and released
+//! with DELETE, and what has been added to it.
 
+mod bodies;
+mod context;
+mod filters;
+mod schema;
 mod serializers;
 pub mod urls;
 mod views;
 
-pub use views::ResourceView;
+pub use context::{Context, RequestLimits};
+pub use views::{
+    AcquireView, CheckView, LocksView, ReleaseView, RenewView, ResourceListView, ResourceView, SchemaView,
+};

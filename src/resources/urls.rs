@@ -1,4 +1,4 @@
-//! Which paths are resources.
+//! Which paths are what.
 //!
 //! As Django does it: the path is percent-decoded once and then matched; bytes
 //! that are no text come back as percent codes. With and without the final
@@ -8,22 +8,75 @@
 use std::borrow::Cow;
 use std::fmt::Write;
 
-/// The prefixes; the second is what the original's URL file says.
+/// What is at a path. Names are not validated.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Route<'p> {
+    /// `/resources/`
+    Resources,
+    /// `/resources/{name}/`
+    Resource(Cow<'p, str>),
+    /// `/resources/{name}/{action}/`
+    Action(Cow<'p, str>, Action),
+    /// `/locks/`
+    Locks,
+    /// `/schema/`
+    Schema,
+}
+
+/// What can be done to a resource by POST.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Action {
+    /// What PUT does.
+    Acquire,
+    /// What DELETE does.
+    Release,
+    /// What PATCH does.
+    Renew,
+    /// Ask whether a grant still holds.
+    Check,
+}
+
+/// The prefix, and how the original's URL file spells it.
 const PREFIXES: [&str; 2] = ["/resources/", "/resource/"];
 
-/// The name of the resource at `path`, if a resource is there. It is not
-/// validated.
-pub fn resource_name(path: &str) -> Option<Cow<'_, str>> {
+const ACTIONS: [(&str, Action); 4] = [
+    ("acquire", Action::Acquire),
+    ("release", Action::Release),
+    ("renew", Action::Renew),
+    ("check", Action::Check),
+];
+
+/// What is at `path`, if anything.
+pub fn route(path: &str) -> Option<Route<'_>> {
     match decode(path) {
-        Cow::Borrowed(path) => name_in(path).map(Cow::Borrowed),
-        Cow::Owned(path) => name_in(&path).map(|name| Cow::Owned(name.to_owned())),
+        Cow::Borrowed(path) => route_of(path, Cow::Borrowed),
+        Cow::Owned(path) => route_of(&path, |name| Cow::Owned(name.to_owned())),
     }
 }
 
-fn name_in(path: &str) -> Option<&str> {
+fn route_of<'p, 'r>(path: &'p str, keep: impl Fn(&'p str) -> Cow<'r, str>) -> Option<Route<'r>> {
+    match path {
+        "/resources/" | "/resources" => return Some(Route::Resources),
+        "/locks/" | "/locks" => return Some(Route::Locks),
+        "/schema/" | "/schema" => return Some(Route::Schema),
+        _ => {}
+    }
     let rest = PREFIXES.iter().find_map(|prefix| path.strip_prefix(prefix))?;
-    let name = rest.strip_suffix('/').unwrap_or(rest);
-    (!name.is_empty() && !name.contains('/')).then_some(name)
+    let rest = rest.strip_suffix('/').unwrap_or(rest);
+    let (name, action) = match rest.split_once('/') {
+        None => (rest, None),
+        Some((name, action)) => (name, Some(action)),
+    };
+    if name.is_empty() {
+        return None;
+    }
+    match action {
+        None => Some(Route::Resource(keep(name))),
+        Some(action) => {
+            let (_, action) = ACTIONS.iter().find(|(word, _)| *word == action)?;
+            Some(Route::Action(keep(name), *action))
+        }
+    }
 }
 
 fn decode(path: &str) -> Cow<'_, str> {
@@ -73,19 +126,45 @@ mod tests {
             ("/resources/../", Some("..")),
             ("/resources/%00/", Some("\0")),
             ("/resources/%0A/", Some("\n")),
+            ("/resources/acquire/", Some("acquire")),
             ("/resources/a/b/", None),
             ("/resources/a%2Fb/", None),
             ("/resources/a//", None),
             ("/resources//", None),
-            ("/resources/", None),
-            ("/resources", None),
+            ("/resources//acquire/", None),
+            ("/resource/", None),
+            ("/resource", None),
             ("//resources/a/", None),
             ("/Resources/a/", None),
             ("/", None),
             ("*", None),
             ("", None),
         ] {
-            assert_eq!(resource_name(path).as_deref(), name, "{path}");
+            let expected = name.map(|name| Route::Resource(name.into()));
+            assert_eq!(route(path), expected, "{path}");
+        }
+    }
+
+    #[test]
+    fn every_other_route() {
+        let action = |name: &'static str, action| Some(Route::Action(name.into(), action));
+        for (path, expected) in [
+            ("/resources/", Some(Route::Resources)),
+            ("/resources", Some(Route::Resources)),
+            ("/locks/", Some(Route::Locks)),
+            ("/locks", Some(Route::Locks)),
+            ("/locks/a/", None),
+            ("/schema/", Some(Route::Schema)),
+            ("/schema", Some(Route::Schema)),
+            ("/resources/a/acquire/", action("a", Action::Acquire)),
+            ("/resources/a/release", action("a", Action::Release)),
+            ("/resource/a/renew/", action("a", Action::Renew)),
+            ("/resources/%61/check/", action("a", Action::Check)),
+            ("/resources/a/Check/", None),
+            ("/resources/a/check/b/", None),
+            ("/resources/a/check//", None),
+        ] {
+            assert_eq!(route(path), expected, "{path}");
         }
     }
 }

@@ -1,114 +1,47 @@
-//! The view of one resource.
+//! The views: who answers at which path.
 
-use actix_web::http::header::{HeaderName, HeaderValue};
-use actix_web::http::{Method, StatusCode};
-use serde::Serialize;
+mod actions;
+mod list;
+mod locks;
+mod resource;
+mod schema;
 
-use crate::engine::{Answer, Engine, Unavailable};
+use actix_web::http::StatusCode;
+
+use crate::db::StoreError;
+use crate::engine::Unavailable;
 use crate::limits::RETRY_AFTER;
-use crate::lock::{Acquire, Outcome, Release, ResourceName};
-use crate::resources::serializers::ResourceSerializer;
+use crate::resources::bodies::Error;
 use crate::rest::exceptions::ApiException;
-use crate::rest::{Request, Response, View, ViewResult};
+use crate::rest::{Render, Response};
 
-/// The number by which a guarded system tells a late writer.
-const FENCING_TOKEN: HeaderName = HeaderName::from_static("fencing-token");
+pub use actions::{AcquireView, CheckView, ReleaseView, RenewView};
+pub use list::ResourceListView;
+pub use locks::LocksView;
+pub use resource::ResourceView;
+pub use schema::SchemaView;
 
-/// `/resources/{name}/`.
-pub struct ResourceView<'a> {
-    /// What decides.
-    pub engine: &'a Engine,
-    /// From the path, not validated.
-    pub name: &'a str,
-}
+pub(super) const ACQUIRED: &str = "Resource is acquired.";
+pub(super) const LOCKED: &str = "Resource is locked.";
+pub(super) const NOT_ACQUIRED: &str = "Resource is not acquired.";
+pub(super) const INVALID_UNLOCK: &str = "Invalid unlock request.";
+pub(super) const INVALID_RENEW: &str = "Invalid renew request.";
+pub(super) const TIMED_OUT: &str = "Request timed out.";
+pub(super) const DEADLOCK: &str = "Deadlock detected.";
+pub(super) const SUPERSEDED: &str = "Request was sent again and waits there.";
+pub(super) const KEY_REUSED: &str = "This Idempotency-Key was used for another request.";
+pub(super) const UNKNOWN: &str = "A resource with this name does not exist.";
 
-/// What the original answers when it did what was asked.
-#[derive(Serialize)]
-#[serde(rename_all = "PascalCase")]
-struct Success {
-    success: &'static str,
-}
-
-/// What the original answers when it refuses.
-#[derive(Serialize)]
-#[serde(rename_all = "PascalCase")]
-struct Error {
-    error: &'static str,
-}
-
-impl View for ResourceView<'_> {
-    const NAME: &'static str = "Resource";
-    const ALLOWED_METHODS: &'static str = "PUT, DELETE, OPTIONS";
-
-    async fn handle(&self, request: &mut Request) -> Option<ViewResult> {
-        match *request.method() {
-            Method::PUT => Some(self.put(request).await),
-            Method::DELETE => Some(self.delete(request).await),
-            _ => None,
-        }
-    }
-}
-
-impl ResourceView<'_> {
-    async fn put(&self, request: &mut Request) -> ViewResult {
-        let valid = {
-            let data = request.data().await?;
-            let serializer = ResourceSerializer::new(self.name, &data);
-            serializer.acquisition().map_err(ApiException::validation_error)?
-        };
-        request.forget_body();
-        let acquire = Acquire {
-            locked_by: valid.locked_by,
-            ttl: valid.ttl,
-            label: None,
-            request: None,
-        };
-        let acquire = self.engine.acquire(valid.name, acquire, valid.timeout);
-        Ok(match acquire.await.map_err(unavailable)? {
-            Answer::Decided(Outcome::Acquired(grant)) => Response::new(
-                StatusCode::OK,
-                Success {
-                    success: "Resource is acquired.",
-                },
-            )
-            .with_header(FENCING_TOKEN, HeaderValue::from(grant.fencing_token.as_i64())),
-            Answer::Decided(_) => error(StatusCode::BAD_REQUEST, "Resource is locked."),
-            Answer::Superseded => error(StatusCode::CONFLICT, "superseded"),
-            Answer::TimedOut => error(StatusCode::REQUEST_TIMEOUT, "Request timed out."),
-        })
-    }
-
-    /// The state is looked at before the key, so that a free resource is "not
-    /// acquired" whatever the body says.
-    async fn delete(&self, request: &mut Request) -> ViewResult {
-        let data = request.data().await?;
-        let locked_by = ResourceSerializer::new(self.name, &data).locked_by();
-        let Some(name) = ResourceName::new(self.name) else {
-            // No such resource can ever have been acquired.
-            return Ok(error(StatusCode::BAD_REQUEST, "Resource is not acquired."));
-        };
-        let (locked_by, field_errors) = match locked_by {
-            Ok(locked_by) => (Some(locked_by), None),
-            Err(field_errors) => (None, Some(field_errors)),
-        };
-        let release = Release {
-            locked_by,
-            fencing_token: None,
-            request: None,
-        };
-        match self.engine.release(name, release).await.map_err(unavailable)? {
-            Outcome::Released => Ok(Response::no_content()),
-            Outcome::NotAcquired => Ok(error(StatusCode::BAD_REQUEST, "Resource is not acquired.")),
-            _ => match field_errors {
-                Some(field_errors) => Err(ApiException::validation_error(field_errors)),
-                None => Ok(error(StatusCode::BAD_REQUEST, "Invalid unlock request.")),
-            },
-        }
-    }
-}
-
-fn error(status: StatusCode, error: &'static str) -> Response {
+fn refuse(status: StatusCode, error: &'static str) -> Response {
     Response::new(status, Error { error })
+}
+
+fn ok(said: impl Render + 'static) -> Response {
+    Response::new(StatusCode::OK, said)
+}
+
+fn key_reused() -> ApiException {
+    ApiException::new(StatusCode::UNPROCESSABLE_ENTITY, KEY_REUSED)
 }
 
 fn unavailable(reason: Unavailable) -> ApiException {
@@ -121,4 +54,17 @@ fn unavailable(reason: Unavailable) -> ApiException {
         },
         _ => ApiException::service_unavailable(&reason.to_string(), RETRY_AFTER),
     }
+}
+
+/// Runs a query of the catalog where it holds up nobody.
+async fn look_up<T: Send + 'static>(
+    query: impl FnOnce() -> Result<T, StoreError> + Send + 'static,
+) -> Result<T, ApiException> {
+    let error = match actix_web::web::block(query).await {
+        Ok(Ok(found)) => return Ok(found),
+        Ok(Err(error)) => error.to_string(),
+        Err(_) => "no thread is left".to_owned(),
+    };
+    log::warn!("a look at the table failed: {error}");
+    Err(unavailable(Unavailable::Store))
 }

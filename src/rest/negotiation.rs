@@ -112,8 +112,8 @@ mod tests {
                 Ok(Renderer::YAML),
             ),
             (Some("text/html, application/yaml, */*;q=0.8"), None, Ok(Renderer::YAML)),
-            (None, Some("json"), Ok(Renderer::JSON)),
-            (None, Some("openapi-json"), Ok(Renderer::OPENAPI_JSON)),
+            (None, Some("json"), Ok(Renderer::OPENAPI_JSON)),
+            (Some("application/json"), Some("json"), Ok(Renderer::JSON)),
             (None, Some("yaml"), Ok(Renderer::YAML)),
             (
                 Some("application/vnd.oai.openapi"),

@@ -2,6 +2,7 @@
 
 use actix_web::http::StatusCode;
 use serde::Serialize;
+use utoipa::ToSchema;
 
 use crate::rest::exceptions::ApiException;
 use crate::rest::fields::IntegerField;
@@ -20,6 +21,15 @@ pub struct PageNumberPagination {
     pub page_size_max: u32,
 }
 
+/// Which page is asked for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum PageNumber {
+    /// The one with this number, from 1.
+    Number(u64),
+    /// The last one there is.
+    Last,
+}
+
 /// Where a page lies in its list, and its neighbours.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Page {
@@ -36,11 +46,17 @@ pub struct Page {
 }
 
 /// What a list view answers.
-#[derive(Serialize)]
+#[derive(Serialize, ToSchema)]
 pub struct PaginatedResponse<T> {
+    /// Items of the whole list.
     count: u64,
+    /// The link to the page after it.
+    #[schema(required)]
     next: Option<String>,
+    /// The link to the page before it.
+    #[schema(required)]
     previous: Option<String>,
+    /// Items of this page.
     results: Vec<T>,
 }
 
@@ -57,23 +73,30 @@ impl PageNumberPagination {
         Ok(field.validate(query.get(PAGE_SIZE))?.unwrap_or(self.page_size))
     }
 
+    /// The page that `page` asks for. The number is what Python's `int` makes of
+    /// it. Errors: 404 if no list can have such a page.
+    pub fn number(&self, query: &Query<'_>) -> Result<PageNumber, ApiException> {
+        match query.value(PAGE) {
+            None | Some("") => Ok(PageNumber::Number(1)),
+            Some("last") => Ok(PageNumber::Last),
+            Some(text) => {
+                let number = python::int(text).and_then(|number| u64::try_from(number).ok());
+                let number = number.filter(|number| *number > 0);
+                number.map(PageNumber::Number).ok_or_else(invalid_page)
+            }
+        }
+    }
+
     /// The page that `page` asks for, of `page_size` items, in a list of
     /// `count`; `url` is that of the request, without its query.
     ///
-    /// The number is what Python's `int` makes of it, `last` is the last page,
-    /// and an empty list has one page. Errors: 404 if there is no such page.
+    /// An empty list has one page. Errors: 404 if there is no such page.
     pub fn page(&self, url: &str, query: &Query<'_>, page_size: u32, count: u64) -> Result<Page, ApiException> {
-        let invalid = || ApiException::new(StatusCode::NOT_FOUND, "Invalid page.");
         let pages = count.div_ceil(page_size.max(1).into()).max(1);
-        let number = match query.value(PAGE) {
-            None | Some("") => 1,
-            Some("last") => pages,
-            Some(text) => {
-                let number = python::int(text).and_then(|number| u64::try_from(number).ok());
-                number
-                    .filter(|number| (1..=pages).contains(number))
-                    .ok_or_else(invalid)?
-            }
+        let number = match self.number(query)? {
+            PageNumber::Number(number) if number <= pages => number,
+            PageNumber::Number(_) => return Err(invalid_page()),
+            PageNumber::Last => pages,
         };
         let link = |number: u64| match number {
             1 => query.remove(url, PAGE),
@@ -87,6 +110,10 @@ impl PageNumberPagination {
             previous: (number > 1).then(|| link(number - 1)),
         })
     }
+}
+
+fn invalid_page() -> ApiException {
+    ApiException::new(StatusCode::NOT_FOUND, "Invalid page.")
 }
 
 impl Page {

@@ -60,11 +60,10 @@ impl Renderer {
         syntax: Syntax::Json,
     };
 
-    /// Its `JSONOpenAPIRenderer`.
+    /// drf-spectacular's `OpenApiJsonRenderer`.
     pub const OPENAPI_JSON: Self = Self {
         media_type: "application/vnd.oai.openapi+json",
-        format: "openapi-json",
-        syntax: Syntax::Json,
+        ..Self::JSON
     };
 
     /// drf-spectacular's `OpenApiYamlRenderer2`.

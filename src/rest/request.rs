@@ -81,6 +81,11 @@ impl Request {
         tag.is_among(headers.map(HeaderValue::as_bytes))
     }
 
+    /// Whether it has `If-None-Match`.
+    pub fn has_tags(&self) -> bool {
+        self.http.headers().contains_key(IF_NONE_MATCH)
+    }
+
     /// Whether the client asks to be told the whole state of what it changes:
     /// `Prefer: return=representation` (RFC 7240, section 4.2).
     pub fn prefers_representation(&self) -> bool {

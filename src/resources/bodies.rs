@@ -1,0 +1,191 @@
+//! What the answers say.
+
+use std::hash::{DefaultHasher, Hash, Hasher};
+
+use chrono::{DateTime, SecondsFormat};
+use serde::{Serialize, Serializer};
+use utoipa::ToSchema;
+
+use crate::clock::Timestamp;
+use crate::db::ListRow;
+use crate::lock::{FencingToken, Grant, ResourceName, Snapshot, Ttl};
+use crate::rest::ETag;
+
+/// What the original answers when it did what was asked.
+#[derive(Serialize, ToSchema)]
+#[serde(rename_all = "PascalCase")]
+pub(super) struct Success {
+    pub(super) success: &'static str,
+}
+
+/// What the original answers when it refuses.
+#[derive(Serialize, ToSchema)]
+#[serde(rename_all = "PascalCase")]
+pub(super) struct Error {
+    pub(super) error: &'static str,
+}
+
+/// The same with the resource, for those who prefer that.
+#[derive(Serialize, ToSchema)]
+pub(super) struct WithResource<T> {
+    #[serde(flatten)]
+    pub(super) said: T,
+    pub(super) resource: Representation,
+}
+
+/// Why a wait is refused that would never end.
+#[derive(Serialize, ToSchema)]
+pub(super) struct Deadlock {
+    #[serde(rename = "Error")]
+    pub(super) error: &'static str,
+    /// Resources of which each is held by somebody who waits for the next, and
+    /// the last by whoever asked.
+    pub(super) cycle: Vec<String>,
+}
+
+/// A resource as everybody may see it: never with its key.
+#[derive(Serialize, ToSchema)]
+pub(super) struct Representation {
+    name: String,
+    /// Whether somebody holds it.
+    locked: bool,
+    /// Who holds it and why, for people.
+    #[schema(required)]
+    label: Option<String>,
+    /// Seconds for which the lock lasts from when it was granted or renewed.
+    #[schema(required)]
+    ttl: Option<u32>,
+    /// When the lock was granted.
+    #[serde(serialize_with = "rfc3339")]
+    #[schema(required, value_type = Option<String>, format = DateTime)]
+    acquired_at: Option<Timestamp>,
+    /// The first instant at which it no longer holds.
+    #[serde(serialize_with = "rfc3339")]
+    #[schema(required, value_type = Option<String>, format = DateTime)]
+    expires_at: Option<Timestamp>,
+    /// Seconds until then.
+    #[schema(required, minimum = 0)]
+    expires_in: Option<f64>,
+    /// The token of the latest grant.
+    #[schema(minimum = 0)]
+    fencing_token: i64,
+    /// How many requests wait for it.
+    waiters: usize,
+}
+
+impl From<&Snapshot> for Representation {
+    fn from(snapshot: &Snapshot) -> Self {
+        let held = snapshot.held.as_ref();
+        Self {
+            name: snapshot.name.as_str().to_owned(),
+            locked: held.is_some(),
+            label: held
+                .and_then(|held| held.label.as_ref())
+                .map(|label| label.as_str().to_owned()),
+            ttl: held.and_then(|held| held.ttl).map(|ttl| ttl.as_seconds()),
+            acquired_at: held.map(|held| held.acquired_at),
+            expires_at: held.and_then(|held| held.expires_at),
+            expires_in: snapshot.expires_in().map(|left| left.as_secs_f64()),
+            fencing_token: snapshot.fencing_token.as_i64(),
+            waiters: snapshot.waiters.unwrap_or_default(),
+        }
+    }
+}
+
+impl Representation {
+    /// The same of a row of the catalog, which was read at `now`; `waiting_here`
+    /// are not known to it.
+    pub(super) fn listed(row: &ListRow, now: Timestamp, waiting_here: usize) -> Self {
+        Self {
+            name: row.name.as_str().to_owned(),
+            locked: row.locked,
+            label: row.label.clone(),
+            ttl: row.ttl.map(Ttl::as_seconds),
+            acquired_at: row.acquired_at,
+            expires_at: row.expires_at,
+            expires_in: row.expires_at.map(|expires_at| expires_at.since(now).as_secs_f64()),
+            fencing_token: row.fencing_token.as_i64(),
+            waiters: usize::try_from(row.waiters)
+                .unwrap_or(usize::MAX)
+                .saturating_add(waiting_here),
+        }
+    }
+}
+
+/// The tag of a representation: the same for as long as nothing in it changes
+/// but the seconds that are left.
+pub(super) fn etag(snapshot: &Snapshot) -> ETag {
+    // The same in every process of this build; of another, a client may be told once more what it has.
+    let mut hasher = DefaultHasher::new();
+    (&snapshot.held, snapshot.waiters).hash(&mut hasher);
+    let token = snapshot.fencing_token.as_i64();
+    ETag::weak(format_args!("{token}-{:016x}", hasher.finish()))
+}
+
+/// Whether a grant holds.
+#[derive(Serialize, ToSchema)]
+pub(super) struct Validity {
+    pub(super) valid: bool,
+    /// The token of the latest grant; null if there was none.
+    #[schema(required, minimum = 1)]
+    pub(super) fencing_token: Option<i64>,
+    /// Seconds for which it holds yet, if nothing happens; left out of a grant that has no end, or does not hold.
+    #[schema(nullable = false, minimum = 0)]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) expires_in: Option<f64>,
+}
+
+/// What was acquired together.
+#[derive(Serialize, ToSchema)]
+pub(super) struct AcquiredTogether {
+    #[serde(rename = "Success")]
+    success: &'static str,
+    resources: Vec<Acquired>,
+}
+
+#[derive(Serialize, ToSchema)]
+pub(super) struct Acquired {
+    name: String,
+    /// The token of this grant.
+    #[schema(minimum = 1)]
+    fencing_token: i64,
+}
+
+impl AcquiredTogether {
+    pub(super) fn new(names: &[ResourceName], grants: &[Grant]) -> Self {
+        let resources = names.iter().zip(grants).map(|(name, grant)| Acquired {
+            name: name.as_str().to_owned(),
+            fencing_token: grant.fencing_token.as_i64(),
+        });
+        Self {
+            success: "Resources are acquired.",
+            resources: resources.collect(),
+        }
+    }
+}
+
+/// How many locks were renewed.
+#[derive(Serialize, ToSchema)]
+pub(super) struct Renewed {
+    pub(super) renewed: usize,
+}
+
+/// How many locks were released.
+#[derive(Serialize, ToSchema)]
+pub(super) struct Released {
+    pub(super) released: usize,
+}
+
+/// A token, where there is one.
+pub(super) fn token_number(token: FencingToken) -> Option<i64> {
+    (token != FencingToken::NONE).then_some(token.as_i64())
+}
+
+/// UTC with microseconds, as in `2026-01-31T23:59:59.000001Z`.
+fn rfc3339<S: Serializer>(at: &Option<Timestamp>, serializer: S) -> Result<S::Ok, S::Error> {
+    let at = at.and_then(|at| DateTime::from_timestamp_micros(at.as_us()));
+    match at {
+        Some(at) => serializer.serialize_str(&at.to_rfc3339_opts(SecondsFormat::Micros, true)),
+        None => serializer.serialize_none(),
+    }
+}

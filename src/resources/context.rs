@@ -1,0 +1,39 @@
+//! What a view works with.
+
+use crate::db::Catalog;
+use crate::engine::Engine;
+use crate::limits::{TIMEOUT_SECONDS_MAX, TTL_SECONDS_MAX};
+
+/// What all views share. Cloning copies pointers.
+#[derive(Clone)]
+pub struct Context {
+    /// What decides.
+    pub engine: Engine,
+    /// What lists.
+    pub catalog: Catalog,
+    /// What an operator allows.
+    pub limits: RequestLimits,
+}
+
+/// What an operator allows in a request.
+#[derive(Clone, Copy, Debug)]
+pub struct RequestLimits {
+    /// Seconds for which a lock lasts that is asked for without a ttl; `None` is
+    /// for ever.
+    pub default_ttl: Option<u32>,
+    /// The most seconds of a ttl.
+    pub max_ttl: u32,
+    /// The most seconds of a timeout.
+    pub max_timeout: u32,
+}
+
+impl RequestLimits {
+    /// Those of the contract, with what an operator has set.
+    pub fn new(default_ttl: Option<u32>, max_ttl: Option<u32>, max_timeout: Option<u32>) -> Self {
+        Self {
+            default_ttl,
+            max_ttl: max_ttl.unwrap_or(TTL_SECONDS_MAX),
+            max_timeout: max_timeout.unwrap_or(TIMEOUT_SECONDS_MAX),
+        }
+    }
+}

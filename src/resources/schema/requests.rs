@@ -1,0 +1,118 @@
+//! The bodies of requests: the fields that `serializers` reads, in its order.
+//! Nothing is ever read into these types, which are for the document alone.
+
+use utoipa::ToSchema;
+use utoipa::openapi::schema::{ComponentsBuilder, SchemaType, Type};
+use utoipa::openapi::{Components, RefOr, Schema};
+
+use super::fields;
+
+/// What PUT reads.
+#[derive(ToSchema)]
+#[expect(dead_code, reason = "only its schema is used")]
+pub(super) struct Acquire {
+    #[schema(schema_with = fields::locked_by)]
+    locked_by: String,
+    #[schema(schema_with = fields::ttl)]
+    ttl: Option<u32>,
+    #[schema(schema_with = fields::timeout)]
+    timeout: Option<u32>,
+    #[schema(schema_with = fields::label)]
+    label: Option<String>,
+}
+
+/// What POST to `/locks/` reads.
+#[derive(ToSchema)]
+#[expect(dead_code, reason = "only its schema is used")]
+pub(super) struct AcquireTogether {
+    #[schema(schema_with = fields::names)]
+    resources: Vec<String>,
+    #[schema(schema_with = fields::locked_by)]
+    locked_by: String,
+    #[schema(schema_with = fields::ttl)]
+    ttl: Option<u32>,
+    #[schema(schema_with = fields::timeout)]
+    timeout: Option<u32>,
+    #[schema(schema_with = fields::label)]
+    label: Option<String>,
+}
+
+/// What PATCH of one resource reads.
+#[derive(ToSchema)]
+#[expect(dead_code, reason = "only its schema is used")]
+pub(super) struct Renew {
+    #[schema(schema_with = fields::locked_by)]
+    locked_by: String,
+    #[schema(schema_with = fields::renewed_ttl)]
+    ttl: Option<u32>,
+    #[schema(schema_with = fields::renewed_label)]
+    label: Option<String>,
+    #[schema(schema_with = fields::fencing_token)]
+    fencing_token: Option<i64>,
+}
+
+/// What DELETE of one resource reads.
+#[derive(ToSchema)]
+#[expect(dead_code, reason = "only its schema is used")]
+pub(super) struct Release {
+    #[schema(schema_with = fields::locked_by)]
+    locked_by: String,
+    #[schema(schema_with = fields::fencing_token)]
+    fencing_token: Option<i64>,
+}
+
+/// What `check` reads.
+#[derive(ToSchema)]
+#[expect(dead_code, reason = "only its schema is used")]
+pub(super) struct Check {
+    #[schema(schema_with = fields::checked_token)]
+    fencing_token: i64,
+}
+
+/// What PATCH of all reads.
+#[derive(ToSchema)]
+#[expect(dead_code, reason = "only its schema is used")]
+pub(super) struct RenewAll {
+    #[schema(schema_with = fields::locked_by)]
+    locked_by: String,
+    #[schema(schema_with = fields::renewed_ttl)]
+    ttl: Option<u32>,
+}
+
+/// What DELETE of all reads.
+#[derive(ToSchema)]
+#[expect(dead_code, reason = "only its schema is used")]
+pub(super) struct ReleaseAll {
+    #[schema(schema_with = fields::locked_by)]
+    locked_by: String,
+}
+
+/// What the same is called where it comes as a form.
+pub(super) fn form_name<T: ToSchema>() -> String {
+    format!("{}Form", T::name())
+}
+
+/// The same as a form, which has no null.
+fn form<T: ToSchema>() -> RefOr<Schema> {
+    let mut schema = T::schema();
+    if let RefOr::T(Schema::Object(body)) = &mut schema {
+        for field in body.properties.values_mut() {
+            if let RefOr::T(Schema::Object(field)) = field
+                && let SchemaType::Array(types) = &field.schema_type
+                && let Some(of_values) = types.iter().find(|one| **one != Type::Null)
+            {
+                field.schema_type = SchemaType::Type(of_values.clone());
+            }
+        }
+    }
+    schema
+}
+
+pub(super) fn components(components: Components) -> Components {
+    fn with<T: ToSchema>(components: ComponentsBuilder) -> ComponentsBuilder {
+        components.schema_from::<T>().schema(form_name::<T>(), form::<T>())
+    }
+    let components = ComponentsBuilder::from(components);
+    let components = with::<Check>(with::<Release>(with::<Renew>(with::<Acquire>(components))));
+    with::<AcquireTogether>(with::<ReleaseAll>(with::<RenewAll>(components))).build()
+}

@@ -1,0 +1,90 @@
+//! The view of all resources: pages of them, and what a process does to
+//! everything that it holds.
+
+use actix_web::http::{Method, StatusCode};
+
+use super::{look_up, ok, unavailable};
+use crate::limits::HELD_BY_MAX;
+use crate::lock::{LockedBy, Release, ResourceName};
+use crate::resources::Context;
+use crate::resources::bodies::{Released, Renewed, Representation};
+use crate::resources::filters::Filters;
+use crate::resources::serializers::Fields;
+use crate::rest::exceptions::ApiException;
+use crate::rest::{Request, View, ViewResult};
+
+/// `/resources/`.
+pub struct ResourceListView<'a> {
+    /// What it works with.
+    pub context: &'a Context,
+}
+
+impl View for ResourceListView<'_> {
+    const NAME: &'static str = "Resource List";
+    const ALLOWED_METHODS: &'static str = "GET, PATCH, DELETE, HEAD, OPTIONS";
+    const ADVERTISED_TO_READERS: &'static str = "GET, HEAD, OPTIONS";
+
+    async fn handle(&self, request: &mut Request) -> Option<ViewResult> {
+        match *request.method() {
+            Method::GET | Method::HEAD => Some(self.get(request).await),
+            Method::PATCH => Some(self.patch(request).await),
+            Method::DELETE => Some(self.delete(request).await),
+            _ => None,
+        }
+    }
+}
+
+impl ResourceListView<'_> {
+    async fn get(&self, request: &Request) -> ViewResult {
+        let query = request.query();
+        let filters = Filters::read(&query)?;
+        let catalog = self.context.catalog.clone();
+        let wanted = filters.wanted.clone();
+        let listed = look_up(move || catalog.list(&wanted)).await?;
+        let page = filters.page(&request.absolute_url()?, &query, listed.count)?;
+        let names = listed.rows.iter().map(|row| row.name.clone()).collect();
+        let here = self.context.engine.waiting_here(names).await.map_err(unavailable)?;
+        let rows = listed.rows.iter().zip(here);
+        let results = rows.map(|(row, here)| Representation::listed(row, listed.now, here));
+        Ok(ok(page.response(results.collect())))
+    }
+
+    async fn patch(&self, request: &mut Request) -> ViewResult {
+        let renew = {
+            let data = request.data().await?;
+            let renew = Fields::new(&data, self.context.limits, None).and_then(Fields::renewal_of_all);
+            renew.map_err(ApiException::validation_error)?
+        };
+        let names = self.held_by(renew.locked_by.clone()).await?;
+        let renewed = self.context.engine.renew_each(names, renew).await;
+        Ok(ok(Renewed {
+            renewed: renewed.map_err(unavailable)?,
+        }))
+    }
+
+    async fn delete(&self, request: &mut Request) -> ViewResult {
+        let locked_by = {
+            let data = request.data().await?;
+            let locked_by = Fields::new(&data, self.context.limits, None).and_then(Fields::only_locked_by);
+            locked_by.map_err(ApiException::validation_error)?
+        };
+        let names = self.held_by(locked_by.clone()).await?;
+        let release = Release::by(Some(locked_by));
+        let released = self.context.engine.release_each(names, release).await;
+        Ok(ok(Released {
+            released: released.map_err(unavailable)?,
+        }))
+    }
+
+    /// What the key holds. Whatever it has been told of is among it: that was
+    /// committed before.
+    async fn held_by(&self, locked_by: LockedBy) -> Result<Vec<ResourceName>, ApiException> {
+        let catalog = self.context.catalog.clone();
+        let names = look_up(move || catalog.held_by(&locked_by)).await?;
+        if names.len() > HELD_BY_MAX {
+            let message = format!("This key holds more than {HELD_BY_MAX} resources; name them one by one.");
+            return Err(ApiException::new(StatusCode::BAD_REQUEST, message));
+        }
+        Ok(names)
+    }
+}

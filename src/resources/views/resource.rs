@@ -1,0 +1,217 @@
+//! The view of one resource, and what the views of its actions share with it.
+
+use actix_web::http::header::{CACHE_CONTROL, ETAG, HeaderName, HeaderValue};
+use actix_web::http::{Method, StatusCode};
+use serde::Serialize;
+
+use super::{
+    ACQUIRED, DEADLOCK, INVALID_RENEW, INVALID_UNLOCK, LOCKED, NOT_ACQUIRED, SUPERSEDED, TIMED_OUT, UNKNOWN,
+    key_reused, ok, refuse, unavailable,
+};
+use crate::engine::{Answer, Unavailable};
+use crate::lock::{Grant, Outcome, ResourceName, Snapshot};
+use crate::resources::Context;
+use crate::resources::bodies::{Deadlock, Error, Representation, Success, WithResource, etag};
+use crate::resources::serializers::{Acquisition, Fields, Watching};
+use crate::rest::exceptions::ApiException;
+use crate::rest::{Request, Response, View, ViewResult};
+
+/// The number by which a guarded system tells a late writer.
+const FENCING_TOKEN: HeaderName = HeaderName::from_static("fencing-token");
+
+/// RFC 7240.
+const PREFERENCE_APPLIED: HeaderName = HeaderName::from_static("preference-applied");
+
+/// draft-ietf-httpapi-idempotency-key-header.
+pub(super) const IDEMPOTENCY_KEY: HeaderName = HeaderName::from_static("idempotency-key");
+
+/// `/resources/{name}/`.
+pub struct ResourceView<'a> {
+    /// What it works with.
+    pub context: &'a Context,
+    /// From the path, not validated.
+    pub name: &'a str,
+}
+
+impl View for ResourceView<'_> {
+    const NAME: &'static str = "Resource";
+    const ALLOWED_METHODS: &'static str = "GET, PUT, PATCH, DELETE, HEAD, OPTIONS";
+
+    async fn handle(&self, request: &mut Request) -> Option<ViewResult> {
+        let (context, name) = (self.context, self.name);
+        match *request.method() {
+            Method::GET | Method::HEAD => Some(show(context, name, request).await),
+            Method::PUT => Some(acquire(context, name, request).await),
+            Method::PATCH => Some(renew(context, name, request).await),
+            Method::DELETE => Some(release(context, name, request).await),
+            _ => None,
+        }
+    }
+}
+
+async fn show(context: &Context, name: &str, request: &Request) -> ViewResult {
+    let watching = Watching::read(&request.query(), context.limits).map_err(ApiException::validation_error)?;
+    let unknown = || ApiException::new(StatusCode::NOT_FOUND, UNKNOWN);
+    let name = ResourceName::new(name).ok_or_else(unknown)?;
+    let snapshot = match watching {
+        None => context.engine.look(name).await,
+        Some(watching) => watch(context, name, request, watching).await,
+    };
+    let snapshot = snapshot.map_err(unavailable)?;
+    if !snapshot.was_ever_acquired() {
+        return Err(unknown());
+    }
+    let tag = etag(&snapshot);
+    let response = if request.already_has(&tag) {
+        Response::not_modified()
+    } else {
+        ok(Representation::from(&snapshot))
+    };
+    let response = response.with_header(ETAG, HeaderValue::from(&tag));
+    // What a cache keeps may be over the moment after.
+    Ok(response.with_header(CACHE_CONTROL, HeaderValue::from_static("no-cache")))
+}
+
+/// Waits until the grant that the client knows of does not hold any more; or
+/// until the resource is not as the client has it; or, if it says neither, as
+/// it was when it asked.
+async fn watch(
+    context: &Context,
+    name: ResourceName,
+    request: &Request,
+    watching: Watching,
+) -> Result<Snapshot, Unavailable> {
+    let engine = &context.engine;
+    if let Some(token) = watching.fencing_token {
+        let is_news = |seen: &Snapshot| !seen.is_held_with(token);
+        return engine.look_for_news(name, watching.wait, is_news).await;
+    }
+    let first = engine.look(name.clone()).await?;
+    if request.has_tags() {
+        let is_news = |seen: &Snapshot| !request.already_has(&etag(seen));
+        return engine.look_for_news(name, watching.wait, is_news).await;
+    }
+    let is_news = |seen: &Snapshot| (&seen.held, seen.fencing_token) != (&first.held, first.fencing_token);
+    engine.look_for_news(name, watching.wait, is_news).await
+}
+
+/// What PUT does.
+pub(super) async fn acquire(context: &Context, name: &str, request: &mut Request) -> ViewResult {
+    let key = request.header_text(IDEMPOTENCY_KEY).map(|key| key.into_owned());
+    let Acquisition {
+        wanted: name,
+        acquire,
+        timeout,
+    } = {
+        let data = request.data().await?;
+        let fields = Fields::new(&data, context.limits, key.as_deref());
+        let acquisition = fields.and_then(|fields| fields.acquisition(name));
+        acquisition.map_err(ApiException::validation_error)?
+    };
+    request.forget_body();
+    let wants_representation = request.prefers_representation();
+    let asked = wants_representation.then(|| (name.clone(), acquire.clone()));
+    let answer = context.engine.acquire(name, acquire, timeout).await;
+    let (status, said, grant) = match answer.map_err(unavailable)? {
+        Answer::Decided(Outcome::Acquired(grant) | Outcome::AcquiredBefore(grant)) => {
+            let success = Success { success: ACQUIRED };
+            (StatusCode::OK, Said::Success(success), Some(grant))
+        }
+        Answer::Decided(Outcome::Deadlock(names)) => return Ok(deadlock(&names)),
+        Answer::Decided(Outcome::KeyReused) => return Err(key_reused()),
+        Answer::Decided(_) => (StatusCode::BAD_REQUEST, Said::Error(Error { error: LOCKED }), None),
+        Answer::TimedOut => (
+            StatusCode::REQUEST_TIMEOUT,
+            Said::Error(Error { error: TIMED_OUT }),
+            None,
+        ),
+        Answer::Superseded => return Ok(refuse(StatusCode::CONFLICT, SUPERSEDED)),
+    };
+    let response = match asked {
+        None => Response::new(status, said),
+        Some((name, acquire)) => {
+            let mut snapshot = context.engine.look(name).await.map_err(unavailable)?;
+            if let Some(grant) = &grant {
+                show_grant(&mut snapshot, grant, acquire);
+            }
+            let resource = Representation::from(&snapshot);
+            Response::new(status, WithResource { said, resource })
+                .with_header(PREFERENCE_APPLIED, HeaderValue::from_static("return=representation"))
+        }
+    };
+    Ok(match grant {
+        None => response,
+        Some(grant) => response.with_header(FENCING_TOKEN, HeaderValue::from(grant.fencing_token.as_i64())),
+    })
+}
+
+/// Either body of the original.
+#[derive(Serialize)]
+#[serde(untagged)]
+enum Said {
+    Success(Success),
+    Error(Error),
+}
+
+/// Shows a grant as it was made where it was seen after something else had
+/// happened to the resource.
+fn show_grant(snapshot: &mut Snapshot, grant: &Grant, acquire: crate::lock::Acquire) {
+    if snapshot.is_held_with(grant.fencing_token) {
+        return;
+    }
+    snapshot.fencing_token = grant.fencing_token;
+    snapshot.seen_at = grant.acquired_at;
+    snapshot.held = Some(crate::lock::Held {
+        label: acquire.label,
+        ttl: acquire.ttl,
+        acquired_at: grant.acquired_at,
+        expires_at: grant.expires_at,
+    });
+}
+
+pub(super) fn deadlock(names: &[ResourceName]) -> Response {
+    let cycle = names.iter().map(|name| name.as_str().to_owned()).collect();
+    Response::new(StatusCode::CONFLICT, Deadlock { error: DEADLOCK, cycle })
+}
+
+/// What DELETE does. The state is looked at before the fields, so that a free
+/// resource is "not acquired" whatever the body says.
+pub(super) async fn release(context: &Context, name: &str, request: &mut Request) -> ViewResult {
+    let key = request.header_text(IDEMPOTENCY_KEY).map(|key| key.into_owned());
+    let data = request.data().await?;
+    let (release, errors) = match Fields::new(&data, context.limits, key.as_deref()) {
+        Ok(fields) => {
+            let fields = fields.release().map_err(ApiException::validation_error)?;
+            (fields.release, fields.errors)
+        }
+        Err(errors) => (crate::lock::Release::by(None), Some(errors)),
+    };
+    let Some(name) = ResourceName::new(name) else {
+        // No such resource can ever have been acquired.
+        return Ok(refuse(StatusCode::BAD_REQUEST, NOT_ACQUIRED));
+    };
+    match context.engine.release(name, release).await.map_err(unavailable)? {
+        Outcome::Released | Outcome::ReleasedBefore => Ok(Response::no_content()),
+        Outcome::NotAcquired => Ok(refuse(StatusCode::BAD_REQUEST, NOT_ACQUIRED)),
+        Outcome::KeyReused => Err(key_reused()),
+        _ => match errors {
+            Some(errors) => Err(ApiException::validation_error(errors)),
+            None => Ok(refuse(StatusCode::BAD_REQUEST, INVALID_UNLOCK)),
+        },
+    }
+}
+
+/// What PATCH does.
+pub(super) async fn renew(context: &Context, name: &str, request: &mut Request) -> ViewResult {
+    let data = request.data().await?;
+    let renew = Fields::new(&data, context.limits, None).and_then(Fields::renewal);
+    let renew = renew.map_err(ApiException::validation_error)?;
+    let Some(name) = ResourceName::new(name) else {
+        return Ok(refuse(StatusCode::BAD_REQUEST, NOT_ACQUIRED));
+    };
+    Ok(match context.engine.renew(name, renew).await.map_err(unavailable)? {
+        Outcome::Renewed(snapshot) => ok(Representation::from(snapshot.as_ref())),
+        Outcome::NotAcquired => refuse(StatusCode::BAD_REQUEST, NOT_ACQUIRED),
+        _ => refuse(StatusCode::BAD_REQUEST, INVALID_RENEW),
+    })
+}
