@@ -64,6 +64,11 @@ fn on_a_full_disk_nothing_is_granted_and_the_cause_is_logged_once() {
         assert_unavailable(answer);
     }
     assert_eq!(client.request("GET", "/nowhere/", "").status, 404, "the rest goes on");
+    for path in ["/resources/held/", "/resources/?prefix=held"] {
+        let shown = client.request("GET", path, "");
+        assert_eq!(shown.status, 200, "{path}: {}", shown.body);
+        assert!(shown.body.contains("\"locked\":true"), "{path}: {}", shown.body);
+    }
     assert_eq!(failures_logged(&server), 1, "{}", server.log());
     make_room(&disk);
     let mut probe = server.client();

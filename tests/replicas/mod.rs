@@ -5,6 +5,8 @@ mod hearing;
 mod line;
 mod load;
 mod partition;
+mod together;
+mod watching;
 
 use std::net::SocketAddr;
 use std::time::{Duration, Instant};

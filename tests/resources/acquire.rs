@@ -113,6 +113,7 @@ pub(super) fn refused_requests_change_nothing_in_the_database() {
         assert_eq!(answer.status, 400, "{}", answer.body);
     }
     assert_eq!(server.client().request("POST", "/resources/new/", &by("k")).status, 405);
-    assert_eq!(server.client().request("PUT", "/resources/", &by("k")).status, 404);
+    assert_eq!(server.client().request("PUT", "/resources/", &by("k")).status, 405);
+    assert_eq!(server.client().request("PUT", "/resources//", &by("k")).status, 404);
     assert_eq!(server.select(all), before);
 }

@@ -2,16 +2,35 @@
 //! becomes of those who leave.
 
 mod acquire;
+mod actions;
+mod bad_input;
+mod bulk;
+mod deadlock;
 mod disconnect;
 mod drain;
+mod example;
 mod expiry;
+mod fencing;
 mod limits;
+mod list;
+mod look;
+mod policy;
 mod postgres;
+mod prefer;
 mod release;
+mod renew;
+mod retries;
+mod schema;
+mod schemathesis;
+mod together;
+pub mod together_fairness;
 mod waiting;
+mod watch;
 
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
+
+use serde_json::{Value, json};
 
 use crate::support::{Answer, Client, PsqlSession, Server};
 
@@ -68,6 +87,37 @@ fn settle(server: &Server, name: &str) {
     assert_eq!(answer.status, 400, "{}", answer.body);
 }
 
+/// What everybody may see of `name`.
+fn look(server: &Server, name: &str) -> Value {
+    let answer = server.client().get(&format!("/resources/{name}/"));
+    assert_eq!(answer.status, 200, "{}", answer.body);
+    answer.json()
+}
+
+/// The body of a request for several resources; `more` are other fields, each
+/// after a comma.
+fn together(names: &[&str], locked_by: &str, more: &str) -> String {
+    let (names, locked_by) = (json!(names), json!(locked_by));
+    format!("{{\"resources\": {names}, \"locked_by\": {locked_by}{more}}}")
+}
+
+/// Sends a request for several resources that waits a minute and returns when
+/// it stands in line. The server has one worker and `held` is held.
+fn together_in_line(server: &Server, names: &[&str], locked_by: &str, held: &str) -> Client {
+    let mut waiter = connected(server);
+    waiter.send("POST", "/locks/", &together(names, locked_by, ", \"timeout\": 60"));
+    settle(server, held);
+    waiter
+}
+
+/// The tokens of what was acquired together, in the order of the names.
+fn tokens(answer: &Answer) -> Vec<i64> {
+    assert_eq!(answer.status, 200, "{}", answer.body);
+    let resources = answer.json()["resources"].as_array().cloned().expect("a list");
+    let tokens = resources.iter().map(|resource| resource["fencing_token"].as_i64());
+    tokens.map(|token| token.expect("a number")).collect()
+}
+
 /// A refusal for lack of room, or of a server that stops.
 fn assert_unavailable(answer: &Answer, status: u16, reason: &str) {
     assert_eq!(answer.status, status, "{}", answer.body);
@@ -90,6 +140,12 @@ fn typical(mut delays: Vec<Duration>) -> Duration {
 /// Between the starts of things that are measured, so that one busy moment of
 /// the machine does not hit them all.
 const STAGGER: Duration = Duration::from_millis(90);
+
+/// How often something is tried that goes wrong now and then: less often where
+/// each commit takes longer.
+fn rounds(server: &Server, count: u32) -> u32 {
+    if server.is_on_postgres() { count / 4 } else { count }
+}
 
 fn since(earlier: Instant, later: Instant) -> Duration {
     later.saturating_duration_since(earlier)

@@ -4,6 +4,8 @@ use std::io::{self, Read, Write};
 use std::net::{SocketAddr, TcpStream};
 use std::time::{Duration, Instant};
 
+use serde_json::Value;
+
 /// How long a test waits for an answer that must come.
 const ANSWER_WAIT_MAX: Duration = Duration::from_secs(30);
 
@@ -31,6 +33,10 @@ impl Answer {
     pub fn fencing_token(&self) -> i64 {
         let token = self.header("Fencing-Token").expect("a grant has a token");
         token.parse().expect("a token is a number")
+    }
+
+    pub fn json(&self) -> Value {
+        serde_json::from_str(&self.body).unwrap_or_else(|e| panic!("{e}: {}", self.body))
     }
 }
 
@@ -65,11 +71,35 @@ impl Client {
 
     /// The same to a server that may be gone.
     pub fn try_send(&mut self, method: &str, path: &str, body: &str) -> io::Result<()> {
-        let request = format!(
-            "{method} {path} HTTP/1.1\r\nHost: t\r\nContent-Type: application/json\r\nContent-Length: {}\r\n\r\n{body}",
-            body.len()
-        );
-        self.stream.write_all(request.as_bytes())
+        self.stream
+            .write_all(request_text(method, path, &[JSON], body).as_bytes())
+    }
+
+    /// Sends a request with a JSON body and more headers, and does not wait.
+    pub fn send_with(&mut self, (method, path): (&str, &str), headers: &[(&str, &str)], body: &str) {
+        let headers = [&[JSON], headers].concat();
+        self.send_raw(request_text(method, path, &headers, body).as_bytes());
+    }
+
+    pub fn request_with(&mut self, target: (&str, &str), headers: &[(&str, &str)], body: &str) -> Answer {
+        self.send_with(target, headers, body);
+        self.answer()
+    }
+
+    /// A request whose body is of another type.
+    pub fn request_as(&mut self, (method, path): (&str, &str), content_type: &str, body: &str) -> Answer {
+        self.send_raw(request_text(method, path, &[("Content-Type", content_type)], body).as_bytes());
+        self.answer()
+    }
+
+    pub fn get(&mut self, path: &str) -> Answer {
+        self.request("GET", path, "")
+    }
+
+    /// The answer to HEAD, which has no body whatever its length says.
+    pub fn head(&mut self, path: &str, headers: &[(&str, &str)]) -> Answer {
+        self.send_with(("HEAD", path), headers, "");
+        self.next_answer(false).expect("the server answers")
     }
 
     pub fn try_request(&mut self, method: &str, path: &str, body: &str) -> io::Result<Answer> {
@@ -103,15 +133,22 @@ impl Client {
 
     /// The next answer, or why there is none.
     pub fn try_answer(&mut self) -> io::Result<Answer> {
+        self.next_answer(true)
+    }
+
+    fn next_answer(&mut self, has_body: bool) -> io::Result<Answer> {
         loop {
-            if let Some((answer, length)) = parse(&self.buffer) {
+            if let Some((answer, length)) = parse(&self.buffer, has_body) {
                 self.buffer.drain(..length);
                 return Ok(answer);
             }
             let mut chunk = [0; 16384];
-            match self.stream.read(&mut chunk)? {
-                0 => return Err(io::ErrorKind::UnexpectedEof.into()),
-                length => self.buffer.extend_from_slice(&chunk[..length]),
+            match self.stream.read(&mut chunk) {
+                Ok(0) => return Err(io::ErrorKind::UnexpectedEof.into()),
+                Ok(length) => self.buffer.extend_from_slice(&chunk[..length]),
+                // A child of the tests ended, perhaps; nothing was read.
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                Err(error) => return Err(error),
             }
         }
     }
@@ -136,7 +173,18 @@ impl Client {
     }
 }
 
-fn parse(buffer: &[u8]) -> Option<(Answer, usize)> {
+const JSON: (&str, &str) = ("Content-Type", "application/json");
+
+fn request_text(method: &str, path: &str, headers: &[(&str, &str)], body: &str) -> String {
+    let headers: String = headers
+        .iter()
+        .map(|(name, value)| format!("{name}: {value}\r\n"))
+        .collect();
+    let length = body.len();
+    format!("{method} {path} HTTP/1.1\r\nHost: t\r\n{headers}Content-Length: {length}\r\n\r\n{body}")
+}
+
+fn parse(buffer: &[u8], has_body: bool) -> Option<(Answer, usize)> {
     let head_end = buffer.windows(4).position(|window| window == b"\r\n\r\n")?;
     let head = String::from_utf8_lossy(&buffer[..head_end]).into_owned();
     let mut lines = head.split("\r\n");
@@ -148,6 +196,7 @@ fn parse(buffer: &[u8]) -> Option<(Answer, usize)> {
     let length = headers
         .iter()
         .find(|(name, _)| name.eq_ignore_ascii_case("content-length"));
+    let length = length.filter(|_| has_body);
     let length = length.map_or(0, |(_, value)| value.parse().expect("a length is a number"));
     let end = head_end + 4 + length;
     let body = buffer.get(head_end + 4..end)?;

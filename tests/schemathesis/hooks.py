@@ -1,0 +1,123 @@
+"""What Schemathesis must know of this service.
+
+Its checks `positive_data_acceptance` and `negative_data_rejection` ask for a
+status alone. Here a valid request may be refused because of the state (400
+"Resource is locked.", 408), and an invalid one may be read as Django REST
+framework reads it (5 for "5"). The two checks below say the same of the bodies.
+"""
+
+import ast
+import functools
+import json
+import re
+import threading
+
+import jsonschema_rs
+import schemathesis
+
+# Before 3.11.8 Python cannot make two syntax trees at once (gh-106905), and Hypothesis makes some.
+one_at_a_time = threading.RLock()
+parse = ast.parse
+
+
+@functools.wraps(parse)
+def parse_alone(*arguments, **options):
+    with one_at_a_time:
+        return parse(*arguments, **options)
+
+
+ast.parse = parse_alone
+
+# As the server has it, so that no wait holds up the run.
+MAX_TIMEOUT = 1
+SECONDS_MAX = 2147483647
+
+
+def shorten(fields, name):
+    if isinstance(fields, dict):
+        seconds = fields.get(name)
+        if isinstance(seconds, int) and MAX_TIMEOUT < seconds <= SECONDS_MAX:
+            fields[name] = MAX_TIMEOUT
+    return fields
+
+
+@schemathesis.hook
+def map_query(context, query):
+    return shorten(query, "wait")
+
+
+@schemathesis.hook
+def map_body(context, body):
+    return shorten(body, "timeout")
+
+
+def is_plain(text):
+    return all(character.isprintable() for character in text) and '"' not in text and "\\" not in text
+
+
+@schemathesis.hook
+def filter_body(context, body):
+    # Control characters in the names of a multipart body are no header; what follows is lost.
+    return not isinstance(body, dict) or all(is_plain(name) for name in body)
+
+
+def said_of(response):
+    try:
+        return json.loads(response.content or b"null")
+    except ValueError:
+        return None
+
+
+@schemathesis.check
+def valid_data_is_refused_for_its_state_only(ctx, response, case):
+    if case.meta is None or not case.meta.generation.mode.is_positive:
+        return
+    said = said_of(response)
+    said = said if isinstance(said, dict) else {}
+    too_long = [f"Ensure this value is less than or equal to {MAX_TIMEOUT}."]
+    states = {
+        400: "Error" in said or said in ({"timeout": too_long}, {"wait": too_long}),
+        404: "detail" in said,
+        408: "Error" in said,
+        409: "Error" in said or "valid" in said,
+        422: "Idempotency-Key" in said.get("detail", ""),
+    }
+    assert response.status_code < 400 or states.get(response.status_code), f"valid, and refused: {said}"
+
+
+def is_text(schema):
+    return "string" in schema.get("type", ())
+
+
+def is_integer(schema):
+    return "integer" in schema.get("type", ())
+
+
+def read(value, schema):
+    """A field as Django REST framework reads it."""
+    if isinstance(value, (int, float)) and not isinstance(value, bool) and is_text(schema):
+        return str(value)
+    if isinstance(value, str) and is_text(schema):
+        return value.strip()
+    if isinstance(value, str) and is_integer(schema) and re.fullmatch(r"\s*[+-]?[\d_]+(\.0*)?\s*", value):
+        return int(value.strip().partition(".")[0])
+    if isinstance(value, list) and "items" in schema:
+        return [read(item, schema["items"]) for item in value]
+    return value
+
+
+@schemathesis.check
+def invalid_data_is_accepted_only_if_it_reads_as_valid(ctx, response, case):
+    if case.meta is None or not case.meta.generation.mode.is_negative or response.status_code >= 300:
+        return
+    if case.media_type != "application/json" or not isinstance(case.body, (dict, list, str, int, float)):
+        return
+    document = case.operation.schema.raw_schema
+    operation = document["paths"][case.operation.path][case.operation.method.lower()]
+    reference = operation["requestBody"]["content"]["application/json"]["schema"]["$ref"]
+    schema = document["components"]["schemas"][reference.rpartition("/")[2]]
+    body = case.body
+    if isinstance(body, dict):
+        fields = schema["properties"]
+        body = {name: read(value, fields.get(name, {})) for name, value in body.items()}
+    assert jsonschema_rs.is_valid(schema, body), f"invalid, and accepted: {case.body}"
