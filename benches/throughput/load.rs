@@ -123,11 +123,22 @@ impl Connection {
 }
 
 pub fn request(method: &str, name: &str, body: &str) -> Vec<u8> {
+    request_to(method, &format!("/resources/{name}/"), body)
+}
+
+pub fn request_to(method: &str, path: &str, body: &str) -> Vec<u8> {
     format!(
-        "{method} /resources/{name}/ HTTP/1.1\r\nHost: bench\r\nContent-Type: application/json\r\nContent-Length: {}\r\n\r\n{body}",
+        "{method} {path} HTTP/1.1\r\nHost: bench\r\nContent-Type: application/json\r\nContent-Length: {}\r\n\r\n{body}",
         body.len()
     )
     .into_bytes()
+}
+
+/// A request and the status that it is answered with.
+#[derive(Clone)]
+pub struct Step {
+    pub request: Vec<u8>,
+    pub status: u16,
 }
 
 impl Load {
@@ -138,58 +149,77 @@ impl Load {
         let pair = |number: usize| {
             let name = format!("bench-{:06}", number * self.every);
             let key = format!("{{\"locked_by\":\"key-{number:06}\"}}");
-            [request("PUT", &name, &key), request("DELETE", &name, &key)]
+            let step = |method, status| Step {
+                request: request(method, &name, &key),
+                status,
+            };
+            [step("PUT", 200), step("DELETE", 204)]
         };
-        let requests: Vec<_> = (0..self.names).map(pair).collect();
-        let mut poll = Poll::new().expect("epoll");
-        let mut connections: Vec<_> = (0..self.connections)
-            .map(|n| Connection::open(self.address, &poll, n))
-            .collect();
-        let mut steps = vec![0_usize; self.connections];
-        let at = |connection: usize, step: usize| &requests[connection * names_each + step / 2 % names_each][step % 2];
-        let mut events = Events::with_capacity(1024);
-        let mut measured = Measured {
-            microseconds: histogram(),
-            errors: 0,
-            length,
-            processor_seconds: 0.0,
+        let script = |connection: usize| {
+            let numbers = connection * names_each..(connection + 1) * names_each;
+            numbers.flat_map(pair).collect()
         };
-        let mut used_before = None;
-        let begin = Instant::now() + WARM_UP;
-        let end = begin + length;
-        for (number, connection) in connections.iter_mut().enumerate() {
-            connection.send(at(number, 0));
-        }
-        while Instant::now() < end {
-            poll.poll(&mut events, Some(Duration::from_millis(100))).expect("epoll");
-            if used_before.is_none() && Instant::now() >= begin {
-                used_before = Some(processor_seconds());
-            }
-            for event in &events {
-                let number = event.token().0;
-                let connection = &mut connections[number];
-                let Some(status) = connection.receive() else {
-                    continue;
-                };
-                let now = Instant::now();
-                let expected = if steps[number].is_multiple_of(2) { 200 } else { 204 };
-                let failed = status != expected;
-                assert!(!(failed && self.strict), "step {} was answered {status}", steps[number]);
-                if now >= begin && now < end {
-                    let taken = now.duration_since(connection.sent).as_micros();
-                    measured
-                        .microseconds
-                        .saturating_record(u64::try_from(taken).unwrap_or(u64::MAX).max(1));
-                    measured.errors += u64::from(failed);
-                }
-                steps[number] += 1;
-                let next = at(number, steps[number]);
-                connection.send(next);
-            }
-        }
-        measured.processor_seconds = processor_seconds() - used_before.unwrap_or_default();
-        measured
+        let scripts: Vec<_> = (0..self.connections).map(script).collect();
+        drive(self.address, &scripts, self.strict, length, processor_seconds)
     }
+}
+
+/// Takes each connection through its script over and over, for `length` after a
+/// warm-up. If it is `strict` an answer with another status ends the run.
+pub fn drive(
+    address: SocketAddr,
+    scripts: &[Vec<Step>],
+    strict: bool,
+    length: Duration,
+    processor_seconds: impl Fn() -> f64,
+) -> Measured {
+    let mut poll = Poll::new().expect("epoll");
+    let mut connections: Vec<_> = (0..scripts.len())
+        .map(|n| Connection::open(address, &poll, n))
+        .collect();
+    let mut steps = vec![0_usize; scripts.len()];
+    let at = |connection: usize, step: usize| &scripts[connection][step % scripts[connection].len()];
+    let mut events = Events::with_capacity(1024);
+    let mut measured = Measured {
+        microseconds: histogram(),
+        errors: 0,
+        length,
+        processor_seconds: 0.0,
+    };
+    let mut used_before = None;
+    let begin = Instant::now() + WARM_UP;
+    let end = begin + length;
+    for (number, connection) in connections.iter_mut().enumerate() {
+        connection.send(&at(number, 0).request);
+    }
+    while Instant::now() < end {
+        poll.poll(&mut events, Some(Duration::from_millis(100))).expect("epoll");
+        if used_before.is_none() && Instant::now() >= begin {
+            used_before = Some(processor_seconds());
+        }
+        for event in &events {
+            let number = event.token().0;
+            let connection = &mut connections[number];
+            let Some(status) = connection.receive() else {
+                continue;
+            };
+            let now = Instant::now();
+            let failed = status != at(number, steps[number]).status;
+            assert!(!(failed && strict), "step {} was answered {status}", steps[number]);
+            if now >= begin && now < end {
+                let taken = now.duration_since(connection.sent).as_micros();
+                measured
+                    .microseconds
+                    .saturating_record(u64::try_from(taken).unwrap_or(u64::MAX).max(1));
+                measured.errors += u64::from(failed);
+            }
+            steps[number] += 1;
+            let next = &at(number, steps[number]).request;
+            connection.send(next);
+        }
+    }
+    measured.processor_seconds = processor_seconds() - used_before.unwrap_or_default();
+    measured
 }
 
 /// Acquires `count` locks with an hour's ttl and leaves them.

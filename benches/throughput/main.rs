@@ -10,6 +10,9 @@
 //! | `postgres` | the same on PostgreSQL, beside pgbench |
 //! | `rows` | what a million rows in the table cost, on both |
 //! | `list` | pages of a million rows, on both |
+//! | `renewals` | each connection keeps a lock, on both |
+//! | `together` | eight resources by one request, beside eight requests |
+//! | `bulk` | everything that a key holds, renewed and released at once, on both |
 //! | `handover` | from one waiter to the next |
 //! | `replicas` | the same from one replica to another, by waiters |
 //! | `memory` | the server's, idle and with many locks held |
@@ -23,6 +26,7 @@
 //! names another build of `cls` to run in the same rounds.
 
 mod beside_pgbench;
+mod bulk;
 mod handover;
 mod list;
 mod load;
@@ -30,11 +34,13 @@ mod pairs;
 mod postgres;
 #[path = "../../tests/support/postgres_server.rs"]
 mod postgres_server;
+mod renewals;
 mod rivals;
 mod rounds;
 mod rows;
 mod servers;
 mod store;
+mod together;
 
 use std::fs::OpenOptions;
 use std::os::unix::fs::FileExt;
@@ -67,7 +73,7 @@ fn main() {
     describe_machine();
     let chosen: Vec<usize> = arguments.iter().filter_map(|argument| argument.parse().ok()).collect();
     let connections = if chosen.is_empty() { &CONNECTIONS } else { &chosen[..] };
-    let parts = ["postgres", "rows", "list", "replicas"];
+    let parts = ["postgres", "rows", "list", "renewals", "bulk", "replicas"];
     let cluster = parts.into_iter().any(wanted).then(Cluster::start);
     let cluster = || cluster.as_ref().expect("it was started for these parts");
     if wanted("pairs") {
@@ -81,6 +87,15 @@ fn main() {
     }
     if wanted("list") {
         list::run(cluster());
+    }
+    if wanted("renewals") {
+        renewals::run(cluster(), connections);
+    }
+    if wanted("together") {
+        together::run(connections);
+    }
+    if wanted("bulk") {
+        bulk::run(cluster());
     }
     if wanted("handover") {
         handover::run();

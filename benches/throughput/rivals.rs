@@ -15,6 +15,12 @@ use serde::Deserialize;
 const ACQUIRED: &str = r#"{"Success":"Resource is acquired."}"#;
 const REFUSED: &str = r#"{"Error":"Resource is locked."}"#;
 
+/// As long as what a renewal is answered with.
+const RENEWED: &str = concat!(
+    r#"{"name":"held-000000","locked":true,"label":null,"ttl":3600,"acquired_at":"2026-01-01T00:00:00.000000Z","#,
+    r#""expires_at":"2026-01-01T01:00:00.000000Z","expires_in":3600.0,"fencing_token":1000,"waiters":0}"#,
+);
+
 /// Serves one of them until killed.
 pub fn serve(kind: &str, directory: &Path) {
     let system = actix_web::rt::System::new();
@@ -28,6 +34,7 @@ pub fn serve(kind: &str, directory: &Path) {
 fn success(method: &Method) -> HttpResponse {
     match *method {
         Method::PUT => HttpResponse::Ok().content_type("application/json").body(ACQUIRED),
+        Method::PATCH => HttpResponse::Ok().content_type("application/json").body(RENEWED),
         _ => HttpResponse::NoContent().finish(),
     }
 }
