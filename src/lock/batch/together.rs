@@ -79,10 +79,7 @@ impl<W: StillWaits> Batch<'_, W> {
                         self.kept_free.push((row, kept_until));
                         false
                     }
-                    None => {
-                        self.keep_nothing_free(row, place, index);
-                        true
-                    }
+                    None => self.keep_nothing_free(row, place, index),
                 }
             }
             Together::Unknown => {
@@ -106,8 +103,10 @@ impl<W: StillWaits> Batch<'_, W> {
 
     /// Lets others have what is kept free for somebody, who from now on stands in
     /// the line for the name with this index only. That for the resource at index
-    /// `row` is being served; the others are looked at afterwards.
-    fn keep_nothing_free(&mut self, row: usize, place: Place, index: usize) {
+    /// `row` is being served; the others are looked at afterwards. Says whether it
+    /// left that one.
+    fn keep_nothing_free(&mut self, row: usize, place: Place, index: usize) -> bool {
+        let mut has_left = false;
         let waiter = self.lines.get(place).expect("who is first in a line waits");
         let names = waiter.names.clone();
         for (other, name) in names.iter().enumerate() {
@@ -116,11 +115,14 @@ impl<W: StillWaits> Batch<'_, W> {
             }
             let left = self.rows.find(name).expect("all were loaded");
             self.rows.note_left(left, place);
-            if left != row {
+            if left == row {
+                has_left = true;
+            } else {
                 self.unfinished.push(vec![name.clone()]);
             }
         }
         self.lines.note_kept_in_vain(place);
+        has_left
     }
 
     /// Whether somebody at `place` can have all that it wants.
