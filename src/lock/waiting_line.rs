@@ -144,6 +144,11 @@ impl<W: StillWaits> WaitingLines<W> {
         self.waiters.len()
     }
 
+    /// How many resources have a line.
+    pub fn lines(&self) -> usize {
+        self.lines.len()
+    }
+
     /// Whether nobody waits.
     pub fn is_empty(&self) -> bool {
         self.waiters.is_empty()

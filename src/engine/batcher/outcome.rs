@@ -87,7 +87,7 @@ impl<S: Store + 'static> Batcher<S> {
     }
 
     fn compact_timers(&mut self) {
-        if self.timers.len() > 2 * self.lines.waiting() + STALE_TIMERS_MAX {
+        if self.timers.len() > 2 * self.lines.lines() + STALE_TIMERS_MAX {
             let lines = &self.lines;
             self.timers.compact(|name| lines.waiting_for(name) > 0);
         }
