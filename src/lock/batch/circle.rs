@@ -7,6 +7,13 @@ use crate::lock::{Batch, LockedBy, Resource, ResourceName, StillWaits};
 /// Keys that are looked at for a deadlock.
 const KEYS_LOOKED_AT_MAX: usize = 1000;
 
+/// Waits of theirs that are looked at. One key may have any number of them, and
+/// everybody who comes to wait for a lock of that key goes through them.
+const WAITS_LOOKED_AT_MAX: usize = 1000;
+
+/// Resources that are loaded to find out about a deadlock.
+const LOADED_FOR_CIRCLE_MAX: usize = 256;
+
 /// Whether a wait would be one of a circle of waits.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Circle {
@@ -34,10 +41,12 @@ impl<W: StillWaits> Batch<'_, W> {
     /// these indices would wait for itself by way of others: each waits for
     /// what another holds.
     ///
-    /// Only those who wait at this server are known. That somebody waits for a
+    /// Only those who wait at this server are known, and only so many of them are
+    /// looked at. That somebody waits for a
     /// lock of its own key is no circle here.
     pub fn circle(&self, rows: &[usize], locked_by: &LockedBy) -> Circle {
-        let mut unsure = Vec::new();
+        let (mut suspected, mut unseen) = (Vec::new(), Vec::new());
+        let mut waits_left = WAITS_LOOKED_AT_MAX;
         let mut seen = HashSet::from([locked_by]);
         // Keys to be looked at, each with the resources by which it is waited for.
         let mut paths = Vec::new();
@@ -50,14 +59,17 @@ impl<W: StillWaits> Batch<'_, W> {
             }
         }
         while let Some((key, path)) = paths.pop() {
-            let waiting = self.lines.of_key(key).filter(|waiter| waiter.ticket.still_waits());
+            let waiting = self.lines.of_key(key).take(waits_left);
+            let waiting = waiting
+                .inspect(|_| waits_left -= 1)
+                .filter(|waiter| waiter.ticket.still_waits());
             for name in waiting.flat_map(|waiter| &waiter.names) {
                 let path = || path.iter().copied().chain([name]);
                 let holder = match self.rows.find(name) {
                     Some(row) => self.rows.resource(row).holder_at(self.now).map(|lock| &lock.locked_by),
                     // Who looks on at a resource without standing in its line does not know.
                     None if self.lines.waiting_for(name) == 0 => {
-                        unsure.extend(path());
+                        unseen.extend(path());
                         continue;
                     }
                     None => self.lines.holder(name),
@@ -67,7 +79,7 @@ impl<W: StillWaits> Batch<'_, W> {
                         if path().all(|name| self.rows.find(name).is_some()) {
                             return Circle::Closed(path().cloned().collect());
                         }
-                        unsure.extend(path());
+                        suspected.extend(path());
                     }
                     Some(holder) if seen.len() < KEYS_LOOKED_AT_MAX && seen.insert(holder) => {
                         paths.push((holder, path().collect()));
@@ -76,11 +88,13 @@ impl<W: StillWaits> Batch<'_, W> {
                 }
             }
         }
+        let mut known = HashSet::new();
+        let unsure = suspected.into_iter().chain(unseen).filter(|name| known.insert(*name));
+        let mut unsure: Vec<_> = unsure.take(LOADED_FOR_CIRCLE_MAX).cloned().collect();
         if unsure.is_empty() {
             return Circle::None;
         }
         unsure.sort_unstable();
-        unsure.dedup();
-        Circle::Perhaps(unsure.into_iter().cloned().collect())
+        Circle::Perhaps(unsure)
     }
 }

@@ -8,7 +8,7 @@ use super::{NOW, acquire, release, wish};
 use crate::lock::batch::Circle;
 use crate::lock::{
     Acquire, Batch, FencingCounter, FencingToken, LockedBy, Operation, Outcome, Place, RequestId, Resource,
-    ResourceName, Rows, Rules, StillWaits, WaitingLines,
+    ResourceName, Rows, Rules, StillWaits, Waiter, WaitingLines,
 };
 
 const NAMES: [&str; 4] = ["a", "b", "c", "d"];
@@ -450,4 +450,28 @@ fn all_that_was_kept_free_in_vain_is_looked_at() {
     world.releases("z", "b");
     world.releases("x", "c");
     assert_eq!(world.look("abc"), served("m", "abc"));
+}
+
+#[test]
+fn however_much_is_waited_for_only_so_much_is_loaded_to_find_a_circle() {
+    let text = |number: i64| ResourceName::new(&format!("{number}")).expect("well formed");
+    let mut world = World::new();
+    world.holds("y", "a");
+    for number in 0..1000_i64 {
+        let ticket = Ticket {
+            id: "y",
+            here: Rc::new(Cell::new(true)),
+        };
+        let names = (0..64).map(|index| text(64 * number + index)).collect();
+        let waiter = Waiter::new(names, wish("y"), NOW, ticket, Place::new(1 + number));
+        world.lines.join(waiter, [0]);
+    }
+    let key = LockedBy::new("x").expect("well formed");
+
+    let (circle, _) = world.batch("a", |batch| batch.circle(&[0], &key));
+
+    let Circle::Perhaps(names) = circle else {
+        panic!("who looks on does not know: {circle:?}");
+    };
+    assert_eq!(names.len(), 256);
 }
