@@ -132,8 +132,7 @@ impl Engine {
     /// Shows a resource as it is; one that nobody ever acquired too. What was
     /// committed before the call is seen.
     pub async fn look(&self, name: ResourceName) -> Result<Snapshot, Unavailable> {
-        let reply = self.submit(Wish::Look(name), None)?.reply_in_time().await;
-        match reply.unwrap_or(Err(Unavailable::Stopping))?.told {
+        match self.ask(Wish::Look(name)).await? {
             Told::Seen(snapshot) => Ok(*snapshot),
             told => unreachable!("a look was answered with {told:?}"),
         }
@@ -178,8 +177,7 @@ impl Engine {
     /// How many wait for each of `names` of whom the database does not know: all
     /// of them where it is this server's own, else those who want others too.
     pub async fn waiting_here(&self, names: Vec<ResourceName>) -> Result<Vec<usize>, Unavailable> {
-        let reply = self.submit(Wish::CountWaiting(names), None)?.reply_in_time().await;
-        match reply.unwrap_or(Err(Unavailable::Stopping))?.told {
+        match self.ask(Wish::CountWaiting(names)).await? {
             Told::Waiting(waiting) => Ok(waiting),
             told => unreachable!("a count was answered with {told:?}"),
         }
@@ -231,9 +229,14 @@ impl Engine {
         })
     }
 
-    async fn decide(&self, wish: Wish) -> Result<Outcome, Unavailable> {
+    /// What comes of a wish that does not wait for a lock.
+    async fn ask(&self, wish: Wish) -> Result<Told, Unavailable> {
         let reply = self.submit(wish, None)?.reply_in_time().await;
-        match reply.unwrap_or(Err(Unavailable::Stopping))?.told {
+        Ok(reply.unwrap_or(Err(Unavailable::Stopping))?.told)
+    }
+
+    async fn decide(&self, wish: Wish) -> Result<Outcome, Unavailable> {
+        match self.ask(wish).await? {
             Told::Outcome(outcome) => Ok(outcome),
             told => unreachable!("an operation was answered with {told:?}"),
         }
@@ -243,8 +246,7 @@ impl Engine {
         if names.is_empty() {
             return Ok(0);
         }
-        let reply = self.submit(Wish::Each(names, operation), None)?.reply_in_time().await;
-        match reply.unwrap_or(Err(Unavailable::Stopping))?.told {
+        match self.ask(Wish::Each(names, operation)).await? {
             Told::Count(count) => Ok(count),
             told => unreachable!("an operation on several was answered with {told:?}"),
         }

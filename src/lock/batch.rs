@@ -189,12 +189,10 @@ impl<'a, W: StillWaits> Batch<'a, W> {
             let served = if !first.ticket.still_waits() {
                 self.pass_over(row, place);
                 true
-            } else if self
-                .rules
-                .keep_for_its_holder(self.now, self.rows.resource(row))
-                .is_some()
-            {
-                self.serve_again(row)
+            } else if let Some(lock) = self.rules.keep_for_its_holder(self.now, self.rows.resource(row)) {
+                // Only its own key may have it, if that waits.
+                let again = self.first_of_key(name, &lock.locked_by);
+                again.inspect(|place| self.hand_over(row, *place)).is_some()
             } else if wants_several {
                 self.serve_together(row, place) || self.let_pass(row, place)
             } else {
@@ -205,17 +203,6 @@ impl<'a, W: StillWaits> Batch<'a, W> {
                 return;
             }
         }
-    }
-
-    /// Gives a resource that is kept for the key that held it to the first who
-    /// waits with that.
-    fn serve_again(&mut self, row: usize) -> bool {
-        let resource = self.rows.resource(row);
-        let Some(lock) = self.rules.keep_for_its_holder(self.now, resource) else {
-            return false;
-        };
-        let again = self.first_of_key(&resource.name, &lock.locked_by.clone());
-        again.inspect(|place| self.hand_over(row, *place)).is_some()
     }
 
     /// The first who waits for nothing but `name`, with the key `locked_by`.

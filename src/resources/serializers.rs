@@ -173,27 +173,29 @@ impl<'d> Fields<'d> {
             _ => NewLabel::Set(self.label()),
         };
         let fencing_token = self.fencing_token();
-        match locked_by {
-            Some(locked_by) if self.errors.is_empty() => Ok(Renew {
-                locked_by,
-                ttl,
-                label,
-                fencing_token,
-            }),
-            _ => Err(self.errors),
-        }
+        self.renewal_of(locked_by, ttl, label, fencing_token)
     }
 
     /// What is said to renew everything that a key holds.
     pub(super) fn renewal_of_all(mut self) -> Result<Renew, FieldErrors> {
         let locked_by = self.locked_by();
         let ttl = self.ttl();
+        self.renewal_of(locked_by, ttl, NewLabel::Kept, None)
+    }
+
+    fn renewal_of(
+        self,
+        locked_by: Option<LockedBy>,
+        ttl: Option<Ttl>,
+        label: NewLabel,
+        fencing_token: Option<FencingToken>,
+    ) -> Result<Renew, FieldErrors> {
         match locked_by {
             Some(locked_by) if self.errors.is_empty() => Ok(Renew {
                 locked_by,
                 ttl,
-                label: NewLabel::Kept,
-                fencing_token: None,
+                label,
+                fencing_token,
             }),
             _ => Err(self.errors),
         }

@@ -2,7 +2,7 @@
 
 use actix_web::http::{Method, StatusCode};
 
-use super::resource::{IDEMPOTENCY_KEY, deadlock};
+use super::resource::{deadlock, idempotency_key};
 use super::{LOCKED, SUPERSEDED, TIMED_OUT, key_reused, ok, refuse, unavailable};
 use crate::engine::Answer;
 use crate::lock::Outcome;
@@ -32,7 +32,7 @@ impl View for LocksView<'_> {
 
 impl LocksView<'_> {
     async fn post(&self, request: &mut Request) -> ViewResult {
-        let key = request.header_text(IDEMPOTENCY_KEY).map(|key| key.into_owned());
+        let key = idempotency_key(request);
         let Acquisition {
             wanted: names,
             acquire,

@@ -9,7 +9,7 @@ use super::{
     key_reused, ok, refuse, unavailable,
 };
 use crate::engine::{Answer, Unavailable};
-use crate::lock::{Grant, Outcome, ResourceName, Snapshot};
+use crate::lock::{Acquire, Grant, Held, Outcome, Release, ResourceName, Snapshot};
 use crate::resources::Context;
 use crate::resources::bodies::{Deadlock, Error, Representation, Success, WithResource, etag};
 use crate::resources::serializers::{Acquisition, Fields, Watching};
@@ -23,7 +23,7 @@ const FENCING_TOKEN: HeaderName = HeaderName::from_static("fencing-token");
 const PREFERENCE_APPLIED: HeaderName = HeaderName::from_static("preference-applied");
 
 /// draft-ietf-httpapi-idempotency-key-header.
-pub(super) const IDEMPOTENCY_KEY: HeaderName = HeaderName::from_static("idempotency-key");
+const IDEMPOTENCY_KEY: HeaderName = HeaderName::from_static("idempotency-key");
 
 /// `/resources/{name}/`.
 pub struct ResourceView<'a> {
@@ -86,18 +86,23 @@ async fn watch(
         let is_news = |seen: &Snapshot| !seen.is_held_with(token);
         return engine.look_for_news(name, watching.wait, is_news).await;
     }
-    let first = engine.look(name.clone()).await?;
     if request.has_tags() {
         let is_news = |seen: &Snapshot| !request.already_has(&etag(seen));
         return engine.look_for_news(name, watching.wait, is_news).await;
     }
+    let first = engine.look(name.clone()).await?;
     let is_news = |seen: &Snapshot| (&seen.held, seen.fencing_token) != (&first.held, first.fencing_token);
     engine.look_for_news(name, watching.wait, is_news).await
 }
 
+/// What the request may be known by when it is sent again.
+pub(super) fn idempotency_key(request: &Request) -> Option<String> {
+    request.header_text(IDEMPOTENCY_KEY).map(|key| key.into_owned())
+}
+
 /// What PUT does.
 pub(super) async fn acquire(context: &Context, name: &str, request: &mut Request) -> ViewResult {
-    let key = request.header_text(IDEMPOTENCY_KEY).map(|key| key.into_owned());
+    let key = idempotency_key(request);
     let Acquisition {
         wanted: name,
         acquire,
@@ -155,13 +160,13 @@ enum Said {
 
 /// Shows a grant as it was made where it was seen after something else had
 /// happened to the resource.
-fn show_grant(snapshot: &mut Snapshot, grant: &Grant, acquire: crate::lock::Acquire) {
+fn show_grant(snapshot: &mut Snapshot, grant: &Grant, acquire: Acquire) {
     if snapshot.is_held_with(grant.fencing_token) {
         return;
     }
     snapshot.fencing_token = grant.fencing_token;
     snapshot.seen_at = grant.acquired_at;
-    snapshot.held = Some(crate::lock::Held {
+    snapshot.held = Some(Held {
         label: acquire.label,
         ttl: acquire.ttl,
         acquired_at: grant.acquired_at,
@@ -177,14 +182,14 @@ pub(super) fn deadlock(names: &[ResourceName]) -> Response {
 /// What DELETE does. The state is looked at before the fields, so that a free
 /// resource is "not acquired" whatever the body says.
 pub(super) async fn release(context: &Context, name: &str, request: &mut Request) -> ViewResult {
-    let key = request.header_text(IDEMPOTENCY_KEY).map(|key| key.into_owned());
+    let key = idempotency_key(request);
     let data = request.data().await?;
     let (release, errors) = match Fields::new(&data, context.limits, key.as_deref()) {
         Ok(fields) => {
             let fields = fields.release().map_err(ApiException::validation_error)?;
             (fields.release, fields.errors)
         }
-        Err(errors) => (crate::lock::Release::by(None), Some(errors)),
+        Err(errors) => (Release::by(None), Some(errors)),
     };
     let Some(name) = ResourceName::new(name) else {
         // No such resource can ever have been acquired.
