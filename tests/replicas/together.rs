@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use super::{Replicas, SOON, by, granted_within};
 use crate::resources::together_fairness::{Ledger, work};
-use crate::support::eventually;
+use crate::support::{Client, eventually};
 
 #[test]
 fn random_sets_at_two_servers_never_hang_and_never_share() {
@@ -57,9 +57,9 @@ fn whoever_wants_several_is_served_when_another_server_releases_the_last_of_them
     }
 }
 
-#[test]
-fn what_is_kept_for_somebody_at_one_server_is_kept_at_the_other() {
-    let replicas = Replicas::start(2);
+/// Somebody at the first server for whom "a" is kept, because it wants "b" too,
+/// and somebody behind it at the other.
+fn something_is_kept(replicas: &Replicas) -> (Client, Client) {
     for name in ["a", "b"] {
         replicas.hold(1, name);
     }
@@ -70,10 +70,16 @@ fn what_is_kept_for_somebody_at_one_server_is_kept_at_the_other() {
         r#"{"resources": ["a", "b"], "locked_by": "both", "timeout": 60}"#,
     );
     eventually("it stands in line", SOON, || replicas.waiting("a") == 1);
-    let mut behind = replicas.in_line(1, "a", "behind");
-
+    let behind = replicas.in_line(1, "a", "behind");
     replicas.release(1, "a", "holder");
     eventually("it stands in the other line too", SOON, || replicas.waiting("b") == 1);
+    (both, behind)
+}
+
+#[test]
+fn what_is_kept_for_somebody_at_one_server_is_kept_at_the_other() {
+    let replicas = Replicas::start(2);
+    let (mut both, mut behind) = something_is_kept(&replicas);
     assert_eq!(replicas.client(1).put("a", &by("plain")).status, 400);
     replicas.release(1, "b", "holder");
 
@@ -87,19 +93,7 @@ fn what_is_kept_for_somebody_at_one_server_is_kept_at_the_other() {
 #[test]
 fn whoever_leaves_keeps_nothing_from_those_at_another_server() {
     let replicas = Replicas::start(2);
-    for name in ["a", "b"] {
-        replicas.hold(1, name);
-    }
-    let mut both = replicas.client(0);
-    both.send(
-        "POST",
-        "/locks/",
-        r#"{"resources": ["a", "b"], "locked_by": "both", "timeout": 60}"#,
-    );
-    eventually("it stands in line", SOON, || replicas.waiting("a") == 1);
-    let mut behind = replicas.in_line(1, "a", "behind");
-    replicas.release(1, "a", "holder");
-    eventually("it stands in the other line too", SOON, || replicas.waiting("b") == 1);
+    let (both, mut behind) = something_is_kept(&replicas);
 
     drop(both);
 

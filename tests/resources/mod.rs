@@ -14,6 +14,7 @@ mod fencing;
 mod limits;
 mod list;
 mod look;
+mod lost_answers;
 mod policy;
 mod postgres;
 mod prefer;

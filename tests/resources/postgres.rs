@@ -133,7 +133,8 @@ on_postgres! {
         keys_of_up_to_a_hundred_characters_are_taken_as_they_are
         a_key_that_is_too_long_or_empty_is_a_field_error_and_locks_nothing
         several_that_were_acquired_together_are_told_again
-        a_retry_of_several_takes_over_their_place
+        a_retry_of_several_takes_over_their_place;
+    lost_answers:
         an_answer_outlives_a_kill
         a_thousand_lost_answers_leave_no_lock_behind_and_cost_no_wait
         whoever_is_told_that_it_holds_the_lock_holds_it_though_the_first_left_at_the_hand_over

@@ -1,6 +1,8 @@
 //! Who is served, in which order, and who is not.
 
+mod circle;
 mod together;
+mod world;
 
 use std::time::Duration;
 
