@@ -8,7 +8,7 @@ use crate::servers::{Kind, ServerProcess};
 /// Prints rates and latencies on both databases, beside actix answering as much.
 pub fn run(cluster: &Cluster, connection_counts: &[usize]) {
     let url = cluster.database(Kind::Cls, 0);
-    let contestants = [
+    let mut contestants = vec![
         (Kind::Cls, "(a) cls on SQLite", None),
         (Kind::Constants, Kind::Constants.title(), None),
         (
@@ -17,6 +17,7 @@ pub fn run(cluster: &Cluster, connection_counts: &[usize]) {
             Some(&url),
         ),
     ];
+    contestants.extend(Kind::beside().map(|kind| (kind, kind.title(), None)));
     print_head("Renewals, each connection of its own lock", "connections");
     let mut results = Vec::new();
     for &connections in connection_counts {
@@ -35,14 +36,17 @@ pub fn run(cluster: &Cluster, connection_counts: &[usize]) {
     }
     println!();
     for (connections, figures) in results {
-        let [sqlite, ceiling, postgres] = &figures[..] else {
-            unreachable!("three are measured");
+        let [sqlite, ceiling, postgres, beside @ ..] = &figures[..] else {
+            unreachable!("three are measured at least");
         };
         println!(
             "- at {connections}: (a)/(b) {:.2} (asked: 0.80 at 256), (f)/(b) {:.2}",
             sqlite.rate / ceiling.rate,
             postgres.rate / ceiling.rate
         );
+        for other in beside {
+            println!("- at {connections}: (a)/(d) {:.2}", sqlite.rate / other.rate);
+        }
     }
     println!();
 }

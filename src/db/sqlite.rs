@@ -20,12 +20,12 @@ use diesel::sqlite::SqliteConnection;
 
 use self::open_file::{Identity, LogRoom, OpenFile, require_own_and_whole};
 use self::row_cache::CachedRow;
-use self::statements::{InsertResource, SaveServerState, UpdateResource, select_resource};
+use self::statements::{InsertResource, SaveServerState, UpdateLease, UpdateResource, select_resource};
 use crate::clock::{ProcessClock, Timestamp};
 use crate::db::schema::{resources, server_state};
 use crate::db::{Catalog, Listener, Seen, Standing, Store, StoreError};
 use crate::limits::REOPEN_INTERVAL;
-use crate::lock::{FencingCounter, FencingToken, Place, Resource, ResourceName, Rows};
+use crate::lock::{Change, FencingCounter, FencingToken, Place, Resource, ResourceName, Rows};
 
 /// What SQLite says for SQLITE_BUSY; diesel hands on no code.
 const BUSY_MESSAGE: &str = "database is locked";
@@ -320,10 +320,11 @@ fn read(conn: &mut SqliteConnection, name: &ResourceName) -> Result<(Option<i64>
 }
 
 fn save(conn: &mut SqliteConnection, now: Timestamp, rows: &Rows, ids: &[Option<i64>]) -> Result<(), StoreError> {
-    for (row, resource) in rows.changed() {
-        let saved = match ids[row] {
-            Some(id) => UpdateResource::of(id, resource).execute(conn),
-            None => InsertResource::of(resource).execute(conn),
+    for (row, resource, change) in rows.changed() {
+        let saved = match (ids[row], change) {
+            (Some(id), Change::Lease) => UpdateLease::of(id, resource).execute(conn),
+            (Some(id), _) => UpdateResource::of(id, resource).execute(conn),
+            (None, _) => InsertResource::of(resource).execute(conn),
         };
         if saved.map_err(failed)? != 1 {
             let name = &resource.name;

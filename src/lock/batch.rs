@@ -259,9 +259,9 @@ impl<'a, W: StillWaits> Batch<'a, W> {
     }
 
     fn decide(&mut self, row: usize, operation: &Operation) -> Outcome {
-        let (resource, tokens, changed) = self.rows.resource_mut(row);
+        let (resource, tokens, change) = self.rows.resource_mut(row);
         let outcome = decide(self.now, &self.rules, resource, tokens, operation);
-        *changed |= outcome.is_change();
+        *change = (*change).max(outcome.change(operation));
         outcome
     }
 }

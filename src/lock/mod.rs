@@ -21,6 +21,6 @@ pub use decide::{FencingCounter, Rules, decide};
 pub use operation::{Acquire, Grant, NewLabel, Operation, Outcome, Release, Renew};
 pub use request::{Likeness, RequestId};
 pub use resource::{FencingToken, Label, Lock, LockedBy, Resource, ResourceName, Ttl};
-pub use rows::{Ahead, Joined, Rows};
+pub use rows::{Ahead, Change, Joined, Rows};
 pub use snapshot::{Held, Snapshot};
 pub use waiting_line::{Place, StillWaits, Waiter, WaitingLines};

@@ -4,7 +4,7 @@
 //! is held by somebody else.
 
 use crate::clock::Timestamp;
-use crate::lock::{FencingToken, Label, LockedBy, RequestId, ResourceName, Snapshot, Ttl};
+use crate::lock::{Change, FencingToken, Label, LockedBy, RequestId, ResourceName, Snapshot, Ttl};
 
 /// Something to be done to one resource.
 #[derive(Clone, Debug)]
@@ -154,6 +154,20 @@ impl Outcome {
             self,
             Self::Acquired(_) | Self::AcquiredBefore(_) | Self::Released | Self::Renewed(_)
         )
+    }
+
+    /// How much of the resource is different now that this came of `operation`.
+    pub(super) fn change(&self, operation: &Operation) -> Change {
+        match (self, operation) {
+            (
+                Self::Renewed(_),
+                Operation::Renew(Renew {
+                    label: NewLabel::Kept, ..
+                }),
+            ) => Change::Lease,
+            _ if self.is_change() => Change::Any,
+            _ => Change::None,
+        }
     }
 }
 

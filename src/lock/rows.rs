@@ -32,11 +32,23 @@ pub struct Joined {
     pub wait_until: Timestamp,
 }
 
+/// How much of a resource is different, the least first.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Change {
+    /// Nothing.
+    #[default]
+    None,
+    /// For how long its lock lasts, and until when.
+    Lease,
+    /// Anything.
+    Any,
+}
+
 /// The rows of one transaction: loaded, decided over, saved.
 #[derive(Debug)]
 pub struct Rows {
     resources: Vec<Resource>,
-    changed: Vec<bool>,
+    changes: Vec<Change>,
     tokens: FencingCounter,
     tokens_before: FencingCounter,
     /// For each row; empty if nobody waits elsewhere for any.
@@ -54,7 +66,7 @@ impl Rows {
     /// The rows as the store has them; places in line go on after `last_place`.
     pub fn loaded(resources: Vec<Resource>, tokens: FencingCounter, last_place: Place) -> Self {
         Self {
-            changed: vec![false; resources.len()],
+            changes: vec![Change::None; resources.len()],
             resources,
             tokens,
             tokens_before: tokens,
@@ -96,13 +108,14 @@ impl Rows {
 
     /// Whether it has to be saved.
     pub fn is_changed(&self, row: usize) -> bool {
-        self.changed[row]
+        self.changes[row] != Change::None
     }
 
-    /// What has to be saved, each with its index.
-    pub fn changed(&self) -> impl Iterator<Item = (usize, &Resource)> {
-        let rows = self.resources.iter().enumerate();
-        rows.filter(|(row, _)| self.changed[*row])
+    /// What has to be saved, each with its index and how much of it.
+    pub fn changed(&self) -> impl Iterator<Item = (usize, &Resource, Change)> {
+        let changes = self.changes.iter().enumerate();
+        let changes = changes.filter(|(_, change)| **change != Change::None);
+        changes.map(|(row, change)| (row, &self.resources[row], *change))
     }
 
     /// The resources as they are after the decisions.
@@ -153,8 +166,8 @@ impl Rows {
         &self.unclaimed
     }
 
-    pub(super) fn resource_mut(&mut self, row: usize) -> (&mut Resource, &mut FencingCounter, &mut bool) {
-        (&mut self.resources[row], &mut self.tokens, &mut self.changed[row])
+    pub(super) fn resource_mut(&mut self, row: usize) -> (&mut Resource, &mut FencingCounter, &mut Change) {
+        (&mut self.resources[row], &mut self.tokens, &mut self.changes[row])
     }
 
     pub(super) fn take_place(&mut self) -> Place {

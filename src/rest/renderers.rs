@@ -5,6 +5,9 @@ use std::error::Error;
 use serde::Serialize;
 use serde_json::ser::{PrettyFormatter, Serializer};
 
+/// Room for most answers.
+const BODY_BYTES_USUAL: usize = 256;
+
 /// Bytes, or why there are none.
 pub type Rendered = Result<Vec<u8>, Box<dyn Error>>;
 
@@ -23,7 +26,9 @@ pub trait Render {
 impl<T: Serialize> Render for T {
     fn to_json(&self, indent: usize) -> Rendered {
         if indent == 0 {
-            return Ok(serde_json::to_vec(self)?);
+            let mut json = Vec::with_capacity(BODY_BYTES_USUAL);
+            serde_json::to_writer(&mut json, self)?;
+            return Ok(json);
         }
         let blanks = vec![b' '; indent];
         let mut serializer = Serializer::with_formatter(Vec::new(), PrettyFormatter::with_indent(&blanks));

@@ -2,6 +2,7 @@
 //! for it, and not before.
 
 use std::borrow::Cow;
+use std::future::poll_fn;
 use std::pin::{Pin, pin};
 use std::task::{Context, Poll};
 
@@ -12,7 +13,7 @@ use actix_web::http::header::{
 };
 use actix_web::web::{Bytes, BytesMut, Payload};
 use actix_web::{HttpRequest, HttpResponse};
-use futures_util::{FutureExt, StreamExt};
+use futures_util::StreamExt;
 use tokio::time::timeout;
 
 use crate::limits::{BODY_BYTES_MAX, BODY_WAIT_MAX};
@@ -148,7 +149,7 @@ impl Request {
         }
         let mut body = pin!(read_to_end(&mut self.payload));
         // Nearly every body has arrived with its head; then no timer is needed.
-        if let Some(body) = body.as_mut().now_or_never() {
+        if let Some(body) = ready_soon(body.as_mut()).await {
             return body;
         }
         match timeout(BODY_WAIT_MAX, body).await {
@@ -218,6 +219,23 @@ pub fn give_up_body(http: &HttpRequest, payload: Payload, response: HttpResponse
     })
 }
 
+/// What comes of a future that is ready by the time the task is polled again,
+/// else `None`. actix calls the handler as soon as it has read the head, and
+/// hands over what has arrived of the body right after that.
+async fn ready_soon<F: Future>(mut future: Pin<&mut F>) -> Option<F::Output> {
+    let mut is_second = false;
+    poll_fn(|cx| match future.as_mut().poll(cx) {
+        Poll::Ready(output) => Poll::Ready(Some(output)),
+        Poll::Pending if is_second => Poll::Ready(None),
+        Poll::Pending => {
+            is_second = true;
+            cx.waker().wake_by_ref();
+            Poll::Pending
+        }
+    })
+    .await
+}
+
 async fn read_to_end(payload: &mut Payload) -> Result<Bytes, ApiException> {
     let mut first = Bytes::new();
     let mut all = BytesMut::new();
@@ -244,6 +262,7 @@ async fn read_to_end(payload: &mut Payload) -> Result<Bytes, ApiException> {
 mod tests {
     use actix_web::FromRequest;
     use actix_web::test::TestRequest;
+    use futures_util::FutureExt;
 
     use super::*;
 

@@ -22,6 +22,11 @@ UPDATE resources
        told_again = ?
  WHERE id = ?;
 
+UPDATE resources
+   SET ttl = ?,
+       expires_at_us = ?
+ WHERE id = ?;
+
 UPDATE server_state
    SET fencing_token = ?, clock_us = ?;
 

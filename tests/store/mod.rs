@@ -8,6 +8,8 @@ macro_rules! every_claim_on {
             a_name_without_a_row_was_never_acquired_and_gets_no_row
             what_was_committed_is_the_same_after_reopening
             rows_come_in_the_order_in_which_they_were_asked_for
+            a_renewal_is_written
+            two_renewals_in_one_batch_are_both_written
             only_what_changed_is_written
             a_refusal_beside_a_grant_leaves_no_row
             names_and_keys_are_kept_byte_by_byte
@@ -42,8 +44,8 @@ use std::time::Duration;
 use central_locking_system::clock::Timestamp;
 use central_locking_system::db::Store;
 use central_locking_system::lock::{
-    Acquire, Batch, FencingToken, LockedBy, Operation, Outcome, Release, Resource, ResourceName, Rows, Rules,
-    StillWaits, Ttl, WaitingLines,
+    Acquire, Batch, FencingToken, LockedBy, NewLabel, Operation, Outcome, Release, Renew, Resource, ResourceName, Rows,
+    Rules, StillWaits, Ttl, WaitingLines,
 };
 
 /// A migrated database of its own, and two ways to it.
@@ -85,6 +87,15 @@ fn acquire(locked_by: &str, ttl_seconds: Option<i64>) -> Operation {
 
 fn release(locked_by: &str) -> Operation {
     Operation::Release(Release::by(LockedBy::new(locked_by)))
+}
+
+fn renew(locked_by: &str, ttl_seconds: i64, label: NewLabel) -> Operation {
+    Operation::Renew(Renew {
+        locked_by: LockedBy::new(locked_by).expect("well formed"),
+        ttl: Ttl::from_seconds(ttl_seconds),
+        label,
+        fencing_token: None,
+    })
 }
 
 /// One transaction: each operation on its own resource.

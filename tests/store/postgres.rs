@@ -6,7 +6,7 @@ use std::time::Duration;
 use central_locking_system::db::{DatabaseUrl, PostgresStore, Store, StoreError};
 use central_locking_system::lock::{Operation, WaitingLines};
 
-use super::recorder::{assert_golden, statements_of, two_batches};
+use super::recorder::{assert_golden, some_batches, statements_of};
 use super::{Backend, acquire, grant, load, name, release, run, run_in_line, suite};
 use crate::support::{Cluster, PostgresDatabase, eventually};
 
@@ -64,7 +64,7 @@ fn a_shared_line(backend: &Postgres, store: &mut PostgresStore) {
 #[test]
 fn the_hot_statements_are_these() {
     let (_, asked) = statements_of::<Postgres>(|backend, store| {
-        two_batches(backend, store);
+        some_batches(backend, store);
         // Only the statements of batches: not how the other server starts.
         a_shared_line(backend, store);
     });
@@ -89,8 +89,8 @@ fn is_of_a_start(sql: &str) -> bool {
 #[test]
 fn each_hot_statement_is_prepared_once() {
     let (_, asked) = statements_of::<Postgres>(|backend, store| {
-        two_batches(backend, store);
-        two_batches(backend, store);
+        some_batches(backend, store);
+        some_batches(backend, store);
         let mut line = WaitingLines::default();
         for _ in 0..2 {
             run(store, &[("line", acquire("k", None))]);
@@ -156,7 +156,7 @@ fn each_hot_statement_uses_an_index() {
 #[test]
 fn a_batch_on_rows_that_are_there_takes_four_round_trips() {
     let (_, asked) = statements_of::<Postgres>(|backend, store| {
-        two_batches(backend, store);
+        some_batches(backend, store);
         run(store, &[("a", acquire("k", None))]);
     });
 
@@ -180,7 +180,7 @@ fn no_statement_reads_a_row_in_vain() {
     let before = counted();
     let mut store = backend.open();
 
-    two_batches(&backend, &mut store);
+    some_batches(&backend, &mut store);
     run(&mut store, &[("r1", acquire("k", Some(1))), ("r2", acquire("k", None))]);
     store.expired(10, Duration::ZERO).expect("it works");
     while store.prune(1000, 1).expect("it works") == 0 {}

@@ -3,9 +3,10 @@
 use std::cell::RefCell;
 
 use central_locking_system::db::Store;
+use central_locking_system::lock::NewLabel;
 use diesel::connection::{Instrumentation, InstrumentationEvent, set_default_instrumentation};
 
-use super::{Backend, acquire, name, release, run};
+use super::{Backend, acquire, name, release, renew, run};
 
 /// What a store's connection was asked.
 pub(super) struct Asked {
@@ -53,9 +54,10 @@ pub(super) fn statements_of<B: Backend>(work: impl FnOnce(&B, &mut B::Store)) ->
     (backend, asked)
 }
 
-/// One batch that makes a row and one that changes it.
-pub(super) fn two_batches<B: Backend>(_: &B, store: &mut B::Store) {
+/// Batches that make a row and change it.
+pub(super) fn some_batches<B: Backend>(_: &B, store: &mut B::Store) {
     run(store, &[("a", acquire("k", Some(60)))]);
+    run(store, &[("a", renew("k", 90, NewLabel::Kept))]);
     run(store, &[("a", release("k"))]);
     store.read(&[name("a")]).expect("it is read");
 }

@@ -3,9 +3,9 @@
 use std::time::Duration;
 
 use central_locking_system::db::Store;
-use central_locking_system::lock::{Operation, Outcome, Resource};
+use central_locking_system::lock::{Batch, Label, NewLabel, Operation, Outcome, Resource, Rules, WaitingLines};
 
-use super::{Backend, acquire, grant, load, name, release, run};
+use super::{Backend, Somebody, acquire, grant, load, name, release, renew, run};
 
 pub(super) fn a_name_without_a_row_was_never_acquired_and_gets_no_row<B: Backend>() {
     let backend = B::new();
@@ -74,6 +74,44 @@ pub(super) fn only_what_changed_is_written<B: Backend>() {
         backend.sql("SELECT name, locked_by FROM resources ORDER BY name"),
         ["held|k", "new|y"]
     );
+}
+
+pub(super) fn a_renewal_is_written<B: Backend>() {
+    let backend = B::new();
+    let mut store = backend.open();
+    grant(&mut store, "held");
+    let row = "SELECT locked_by, ttl, (expires_at_us - acquired_at_us) / 60000000, label FROM resources";
+
+    for (ttl, label, expected) in [
+        (600, NewLabel::Kept, "k|600|10|"),
+        (1200, NewLabel::Set(Label::new("why")), "k|1200|20|why"),
+        (1800, NewLabel::Kept, "k|1800|30|why"),
+        (2400, NewLabel::Set(None), "k|2400|40|"),
+    ] {
+        let outcomes = run(&mut store, &[("held", renew("k", ttl, label))]);
+        assert!(matches!(outcomes[..], [Outcome::Renewed(_)]));
+        assert_eq!(backend.sql(row), [expected]);
+    }
+}
+
+pub(super) fn two_renewals_in_one_batch_are_both_written<B: Backend>() {
+    let backend = B::new();
+    let mut store = backend.open();
+    grant(&mut store, "held");
+    let label = NewLabel::Set(Label::new("why"));
+
+    let twice = [renew("k", 600, label), renew("k", 1200, NewLabel::Kept)];
+    store
+        .transaction(&[name("held")], &mut |now, rows| {
+            let mut nobody = WaitingLines::<Somebody>::default();
+            let mut batch = Batch::new(now, Rules::default(), rows, &mut nobody);
+            for renew in &twice {
+                batch.apply(0, renew);
+            }
+        })
+        .expect("it commits");
+
+    assert_eq!(backend.sql("SELECT ttl, label FROM resources"), ["1200|why"]);
 }
 
 pub(super) fn a_refusal_beside_a_grant_leaves_no_row<B: Backend>() {

@@ -16,6 +16,9 @@ use crate::support::{Cluster, PostgresDatabase, PsqlSession};
 /// code in it. These two ask for encryption, and others may follow.
 const ENCRYPTION_REQUESTS: [u32; 2] = [80_877_103, 80_877_104];
 
+/// How a transaction begins that decides nothing: those are not meant by a loss.
+const LOCAL_COMMIT: &[u8] = b"SET LOCAL synchronous_commit = local";
+
 /// What is lost of a commit, and with it the connection.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Lost {
@@ -144,8 +147,10 @@ impl Pump {
     fn carry_to_database(mut self) {
         // An error is the end of a connection; so is the end of this.
         let _ = self.pass_beginning().and_then(|()| {
+            let mut is_local = false;
             self.pass_messages(|pump, letter, content| {
-                if letter != b'Q' || content != b"COMMIT\0" {
+                is_local |= letter == b'Q' && content.starts_with(LOCAL_COMMIT);
+                if letter != b'Q' || content != b"COMMIT\0" || std::mem::take(&mut is_local) {
                     return true;
                 }
                 match pump.orders.take_loss() {
@@ -197,7 +202,7 @@ impl Pump {
     }
 
     /// All further messages to which `passes` says yes.
-    fn pass_messages(&mut self, passes: impl Fn(&mut Self, u8, &[u8]) -> bool) -> io::Result<()> {
+    fn pass_messages(&mut self, mut passes: impl FnMut(&mut Self, u8, &[u8]) -> bool) -> io::Result<()> {
         loop {
             let mut letter = [0];
             self.from.read_exact(&mut letter)?;

@@ -169,7 +169,7 @@ fn into_resource(row: ResourceRow, name: &ResourceName) -> Result<Resource, Stor
 /// Writes what changed. Says whether that was anything.
 pub(super) fn save(conn: &mut PgConnection, rows: &Rows, marks: &[RowMarks]) -> Result<bool, StoreError> {
     let mut update = UpdateResources::default();
-    for (row, resource) in rows.changed() {
+    for (row, resource, _) in rows.changed() {
         update.push(&marks[row].address, resource);
     }
     let changed = update.rows();

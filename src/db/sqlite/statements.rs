@@ -8,6 +8,7 @@ use diesel::query_builder::{AstPass, Query, QueryFragment, QueryId};
 use diesel::sql_types::{BigInt, Nullable, Text};
 use diesel::sqlite::{Sqlite, SqliteConnection};
 
+use crate::clock::Timestamp;
 use crate::db::models::{Columns, ResourceRow};
 use crate::db::schema::resources;
 use crate::lock::{Resource, ResourceName};
@@ -170,6 +171,43 @@ fn assign(out: &mut AstPass<'_, '_, Sqlite>, column: &str) {
 }
 
 impl RunQueryDsl<SqliteConnection> for UpdateResource<'_> {}
+
+/// Writes how long the lock of a row lasts, and until when: a renewal changes
+/// nothing else, and of the rest no check has to be made again.
+pub(super) struct UpdateLease {
+    id: i64,
+    ttl: Option<i64>,
+    expires_at_us: Option<i64>,
+}
+
+impl UpdateLease {
+    pub(super) fn of(id: i64, resource: &Resource) -> Self {
+        let lock = resource.lock.as_ref();
+        Self {
+            id,
+            ttl: lock.and_then(|lock| lock.ttl).map(|ttl| ttl.as_seconds().into()),
+            expires_at_us: lock.and_then(|lock| lock.expires_at).map(Timestamp::as_us),
+        }
+    }
+}
+
+impl QueryId for UpdateLease {
+    type QueryId = Self;
+    const HAS_STATIC_QUERY_ID: bool = true;
+}
+
+impl QueryFragment<Sqlite> for UpdateLease {
+    fn walk_ast<'b>(&'b self, mut out: AstPass<'_, 'b, Sqlite>) -> QueryResult<()> {
+        out.push_sql("UPDATE resources\n   SET ttl = ");
+        out.push_bind_param::<Nullable<BigInt>, _>(&self.ttl)?;
+        assign(&mut out, "expires_at_us");
+        out.push_bind_param::<Nullable<BigInt>, _>(&self.expires_at_us)?;
+        out.push_sql("\n WHERE id = ");
+        out.push_bind_param::<BigInt, _>(&self.id)
+    }
+}
+
+impl RunQueryDsl<SqliteConnection> for UpdateLease {}
 
 /// Writes the counter and the clock.
 pub(super) struct SaveServerState {

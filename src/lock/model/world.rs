@@ -12,7 +12,9 @@ use super::ledger::Ledger;
 use super::naive::{NAMES, Naive};
 use super::turn::{Errand, Made, Task, Turn};
 use crate::clock::Timestamp;
-use crate::lock::{Batch, FencingCounter, FencingToken, Place, Resource, Rows, Rules, StillWaits, WaitingLines};
+use crate::lock::{
+    Batch, Change, FencingCounter, FencingToken, Place, Resource, Rows, Rules, StillWaits, WaitingLines,
+};
 
 /// Short beside the time that passes in a history.
 const KEPT_FREE_MAX: Duration = Duration::from_millis(400);
@@ -367,8 +369,18 @@ impl World {
             );
             let is_other = rows.resource(row) != &self.disk[*name];
             assert!(is_saved || !is_other, "name {name} was changed and is not saved");
-            if fate != Fate::RolledBack {
-                self.disk[*name] = rows.resource(row).clone();
+        }
+        if fate != Fate::RolledBack {
+            for (row, resource, change) in rows.changed() {
+                let saved = &mut self.disk[loaded[row]];
+                match (change, &mut saved.lock, &resource.lock) {
+                    (Change::Lease, Some(saved), Some(lock)) => {
+                        saved.ttl = lock.ttl;
+                        saved.expires_at = lock.expires_at;
+                    }
+                    _ => *saved = resource.clone(),
+                }
+                assert_eq!(saved, resource, "more was changed than is saved");
             }
         }
         // What was taken is not taken again, whatever becomes of the commit.
