@@ -13,6 +13,7 @@
 //! | [`engine`] | what runs: group commit, waiting, expiry |
 //! | [`rest`] | what Django REST framework is to the original |
 //! | [`db`] | the only user of SQL |
+//! | [`access`] | tokens and what they allow, pure |
 //! | [`lock`] | the rules, pure |
 //! | [`clock`], [`limits`], [`settings`] | know nothing of the rest |
 //!
@@ -51,6 +52,8 @@ pub mod engine;
 pub mod rest;
 
 pub mod db;
+
+pub mod access;
 
 pub mod lock;
 

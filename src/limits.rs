@@ -14,6 +14,12 @@ pub const LOCKED_BY_CHARS_MAX: usize = 100;
 /// Characters of a label: a line on a screen and some more.
 pub const LABEL_CHARS_MAX: usize = 200;
 
+/// Characters of the name of a token, which owns locks.
+pub const OWNER_CHARS_MAX: usize = 100;
+
+/// Characters of the reason for which a lock is broken.
+pub const REASON_CHARS_MAX: usize = 200;
+
 /// Characters of an `Idempotency-Key`: a UUID has 36.
 pub const IDEMPOTENCY_KEY_CHARS_MAX: usize = 100;
 
@@ -314,3 +320,10 @@ pub const SEARCH_WORDS_MAX: usize = 10;
 /// Resources that one key may hold to have all of them renewed or released at
 /// once: as many names, of 100 characters, are 10 MB.
 pub const HELD_BY_MAX: usize = 100_000;
+
+/// Between two looks whether a token was made or revoked.
+pub const TOKENS_LOOK_INTERVAL: Duration = Duration::from_secs(1);
+
+/// For how long after a look the tokens are believed to be as they were then.
+/// No token that was revoked is good for longer.
+pub const TOKENS_BELIEVED_MAX: Duration = Duration::from_secs(2);

@@ -21,7 +21,8 @@ use crate::limits::{
 };
 use crate::resources::urls::{self, Action, Route};
 use crate::resources::{
-    AcquireView, CheckView, Context, LocksView, ReleaseView, RenewView, ResourceListView, ResourceView, SchemaView,
+    AcquireView, BreakView, CheckView, Context, LocksView, ReleaseView, RenewView, ResourceListView, ResourceView,
+    SchemaView,
 };
 use crate::rest::exceptions::ApiException;
 use crate::rest::{Request, dispatch, error_response, give_up_body, html_page};
@@ -176,10 +177,11 @@ async fn dispatch_other(context: &Context, route: Route<'_>, request: Request) -
         Route::Resource(name) => dispatch(&ResourceView { context, name: &name }, request).await,
         Route::Resources => dispatch(&ResourceListView { context }, request).await,
         Route::Locks => dispatch(&LocksView { context }, request).await,
-        Route::Schema => dispatch(&SchemaView, request).await,
+        Route::Schema => dispatch(&SchemaView { context }, request).await,
         Route::Action(name, Action::Acquire) => dispatch(&AcquireView { context, name: &name }, request).await,
         Route::Action(name, Action::Release) => dispatch(&ReleaseView { context, name: &name }, request).await,
         Route::Action(name, Action::Renew) => dispatch(&RenewView { context, name: &name }, request).await,
+        Route::Action(name, Action::Break) => dispatch(&BreakView { context, name: &name }, request).await,
         Route::Action(name, Action::Check) => dispatch(&CheckView { context, name: &name }, request).await,
     }
 }

@@ -9,9 +9,10 @@ use thiserror::Error;
 use crate::limits::{self, TTL_SECONDS_MAX};
 
 /// Every setting's name, in the order of `.env.example`.
-pub const NAMES: [&str; 13] = [
+pub const NAMES: [&str; 14] = [
     "DATABASE_URL",
     "RUST_LOG",
+    "AUTH",
     "WORKERS",
     "KEEP_ALIVE_SECONDS",
     "CONNECTIONS_MAX",
@@ -32,6 +33,8 @@ pub struct Settings {
     pub database_url: String,
     /// What is logged, in env_logger's notation.
     pub log_filter: String,
+    /// Whether a token is asked for; `None` is for who knows the address to say.
+    pub auth: Option<Auth>,
     /// Threads that serve connections.
     pub workers: usize,
     /// How long an idle connection is kept.
@@ -56,6 +59,15 @@ pub struct Settings {
     pub prune_after_days: u32,
 }
 
+/// Who is let in.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Auth {
+    /// Whoever has a token.
+    Required,
+    /// Everybody.
+    Off,
+}
+
 /// A setting that cannot be used.
 #[derive(Debug, Error, PartialEq, Eq)]
 pub enum SettingsError {
@@ -71,6 +83,9 @@ pub enum SettingsError {
         /// What it is.
         value: String,
     },
+    /// Neither of two words.
+    #[error("AUTH must be required or off, not '{0}'")]
+    Auth(String),
     /// The default is above the maximum.
     #[error("DEFAULT_TTL must not be above MAX_TTL, and {default_ttl} is above {max_ttl}; correct one of them")]
     DefaultTtl {
@@ -135,6 +150,12 @@ impl Settings {
             lock_delay: Duration::from_secs(seconds("LOCK_DELAY", 0)?.unwrap_or_default().into()),
             database_url: text("DATABASE_URL")?.unwrap_or_else(|| "sqlite://db.sqlite3".to_owned()),
             log_filter: log_filter(text("RUST_LOG")?)?,
+            auth: match text("AUTH")?.as_deref() {
+                None => None,
+                Some("required") => Some(Auth::Required),
+                Some("off") => Some(Auth::Off),
+                Some(other) => return Err(SettingsError::Auth(other.to_owned())),
+            },
             workers: count("WORKERS", 1, 1024, default_workers())?,
             keep_alive: {
                 let default = limits::KEEP_ALIVE.as_secs();

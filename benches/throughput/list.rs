@@ -64,6 +64,7 @@ fn measure(database: &str, url: &str) {
     println!("| asked for | rows | p50 ms | p99 ms |");
     println!("| --- | ---: | ---: | ---: |");
     let all = ListQuery {
+        within: None,
         locked: None,
         prefix: None,
         search: None,

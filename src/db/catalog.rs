@@ -19,14 +19,15 @@ use std::num::NonZeroU32;
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use self::connection::AnyConnection;
+pub(in crate::db) use self::connection::AnyConnection;
 use self::postgres::PostgresReaders;
 use self::query::RawRow;
 pub use self::search::Search;
 use self::sqlite::{Door, SqliteReaders};
 use crate::clock::{ProcessClock, Timestamp};
 use crate::db::sqlite::open_file::Identity;
-use crate::db::{PostgresUrl, StoreError};
+use crate::db::{PostgresUrl, StoreError, TokenList, tokens};
+use crate::limits::CATALOG_CONNECTIONS_MAX;
 use crate::lock::{FencingToken, LockedBy, ResourceName, Ttl};
 
 /// A way to look at the table. Cloning copies a pointer.
@@ -37,7 +38,11 @@ pub struct Catalog {
 
 enum Readers {
     Sqlite(SqliteReaders),
-    Postgres(PostgresReaders),
+    Postgres {
+        resources: PostgresReaders,
+        /// Apart, so that who may in is known however many look at lists.
+        tokens: PostgresReaders,
+    },
 }
 
 /// Which resources are asked for, and in which order.
@@ -47,6 +52,8 @@ pub struct ListQuery {
     pub locked: Option<bool>,
     /// Only those whose names begin with this, byte by byte.
     pub prefix: Option<String>,
+    /// Only those whose names begin with one of these; `None` is any.
+    pub within: Option<Vec<String>>,
     /// Only those in which this is found.
     pub search: Option<Search>,
     /// By which the rows are ordered, the first before all; those that lack a
@@ -127,6 +134,8 @@ pub struct ListRow {
     /// Whether it is held. If not it has no label and no ttl, and was acquired
     /// and ends at no time, whatever is left of an expired lock in the table.
     pub locked: bool,
+    /// Whose it is, if anybody's.
+    pub owner: Option<String>,
     /// For people.
     pub label: Option<String>,
     /// `None` never expires.
@@ -153,7 +162,11 @@ impl Catalog {
 
     /// The catalog of a PostgreSQL database. Connects to nothing yet.
     pub fn on_postgres(url: PostgresUrl) -> Self {
-        let readers = Arc::new(Readers::Postgres(PostgresReaders::new(url)));
+        let readers = Readers::Postgres {
+            resources: PostgresReaders::new(url.clone(), CATALOG_CONNECTIONS_MAX as u32),
+            tokens: PostgresReaders::new(url, 1),
+        };
+        let readers = Arc::new(readers);
         Self { readers }
     }
 
@@ -189,13 +202,24 @@ impl Catalog {
         Ok(names)
     }
 
+    /// All tokens, if any changed since the table had seen `known` changes; a
+    /// row that no command can have written is left out. Waits for no turn.
+    pub fn tokens(&self, known: Option<i64>) -> Result<Option<TokenList>, StoreError> {
+        let changed = |conn: &mut AnyConnection| tokens::changed_since(conn, known);
+        let changed = match &*self.readers {
+            Readers::Sqlite(readers) => readers.read_at_once(changed),
+            Readers::Postgres { tokens, .. } => tokens.read(changed),
+        };
+        Ok(changed?.map(|(number, rows)| TokenList::of(number, rows)))
+    }
+
     fn read<T>(
         &self,
         work: impl FnOnce(&mut AnyConnection, Option<ProcessClock>) -> diesel::QueryResult<T>,
     ) -> Result<T, StoreError> {
         match &*self.readers {
             Readers::Sqlite(readers) => readers.read(|conn| work(conn, Some(readers.clock()))),
-            Readers::Postgres(readers) => readers.read(|conn| work(conn, None)),
+            Readers::Postgres { resources, .. } => resources.read(|conn| work(conn, None)),
         }
     }
 
@@ -204,7 +228,7 @@ impl Catalog {
     pub(super) fn shut(&self) -> Option<Door<'_>> {
         match &*self.readers {
             Readers::Sqlite(readers) => Some(readers.shut()),
-            Readers::Postgres(_) => None,
+            Readers::Postgres { .. } => None,
         }
     }
 }
@@ -226,6 +250,7 @@ impl RawRow {
             expires_at: expires_at.filter(|_| locked),
             fencing_token: FencingToken::new(self.fencing_token),
             waiters,
+            owner: self.owner.filter(|_| locked),
             label: self.label.filter(|_| locked),
         })
     }
@@ -236,7 +261,7 @@ fn known_name(name: &str) -> Result<ResourceName, StoreError> {
         .ok_or_else(|| StoreError::Failed(format!("table resources holds the impossible name {name:?}")))
 }
 
-fn failed(error: impl ToString) -> StoreError {
+pub(in crate::db) fn failed(error: impl ToString) -> StoreError {
     match error.to_string() {
         message if message == "database is locked" => StoreError::Busy,
         message => StoreError::Failed(message.split_whitespace().collect::<Vec<_>>().join(" ")),

@@ -16,7 +16,7 @@ use self::postgres::PostgresDatabase;
 use self::sqlite::SqliteDatabase;
 pub(super) use self::sqlite::{is_marked_as_own, uri};
 use crate::db::migrations::{MigrationError, Migrations};
-use crate::db::{Catalog, DatabaseUrl, PostgresUrl, Store, StoreError};
+use crate::db::{Catalog, DatabaseUrl, PostgresUrl, Store, StoreError, TokenTable};
 
 /// What to do where the server's certificate is not known to be good.
 const AUTHORITY_CURE: &str =
@@ -247,6 +247,14 @@ impl Database {
             (0, Opened::Sqlite(_)) => Ok(()),
             (0, Opened::Postgres(database)) => database.require_rights_to_serve(),
             (count, _) => Err(DatabaseError::Unmigrated { count, names }),
+        }
+    }
+
+    /// The table of tokens, for who makes and revokes them.
+    pub fn into_tokens(self) -> TokenTable {
+        match self.opened {
+            Opened::Sqlite(database) => database.into_tokens(),
+            Opened::Postgres(database) => database.into_tokens(),
         }
     }
 

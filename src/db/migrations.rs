@@ -42,6 +42,11 @@ static SQLITE: Known = Known {
             up: include_str!("../../migrations/sqlite/0002_lock_life/up.sql"),
             down: include_str!("../../migrations/sqlite/0002_lock_life/down.sql"),
         },
+        Sql {
+            name: "0003_access",
+            up: include_str!("../../migrations/sqlite/0003_access/up.sql"),
+            down: include_str!("../../migrations/sqlite/0003_access/down.sql"),
+        },
     ],
 };
 
@@ -57,6 +62,11 @@ static POSTGRES: Known = Known {
             name: "0002_lock_life",
             up: include_str!("../../migrations/postgres/0002_lock_life/up.sql"),
             down: include_str!("../../migrations/postgres/0002_lock_life/down.sql"),
+        },
+        Sql {
+            name: "0003_access",
+            up: include_str!("../../migrations/postgres/0003_access/up.sql"),
+            down: include_str!("../../migrations/postgres/0003_access/down.sql"),
         },
     ],
 };

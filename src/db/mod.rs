@@ -13,6 +13,7 @@ mod postgres;
 mod schema;
 mod sqlite;
 mod store;
+mod tokens;
 mod url;
 
 pub use catalog::{Catalog, Column, Direction, ListPage, ListQuery, ListRow, Page, Search};
@@ -22,4 +23,5 @@ pub use ownership::Ownership;
 pub use postgres::PostgresStore;
 pub use sqlite::SqliteStore;
 pub use store::{Announcement, Listener, Seen, Standing, Store, StoreError};
+pub use tokens::{NewToken, TokenList, TokenTable, Which};
 pub use url::{DatabaseUrl, PostgresUrl, UrlError};

@@ -1,10 +1,11 @@
 //! Rows as they are stored, and the way from them to the types of `lock`.
 
 use diesel::prelude::*;
+use serde::{Deserialize, Serialize};
 
 use crate::clock::Timestamp;
 use crate::db::schema::resources;
-use crate::lock::{FencingToken, Label, Lock, LockedBy, RequestId, Resource, ResourceName, Ttl};
+use crate::lock::{Break, FencingToken, Label, Lock, LockedBy, Owner, Reason, RequestId, Resource, ResourceName, Ttl};
 
 /// A row of `resources` without its name, which the reader knows.
 #[derive(Queryable, Selectable)]
@@ -20,6 +21,8 @@ pub(super) struct ResourceRow {
     acquire_request: Option<String>,
     release_request: Option<String>,
     told_again: Option<i64>,
+    owner: Option<String>,
+    broken: Option<String>,
 }
 
 impl ResourceRow {
@@ -28,10 +31,14 @@ impl ResourceRow {
     pub(super) fn into_resource(self, name: ResourceName) -> Result<Resource, &'static str> {
         let request = |text: Option<String>| text.map(|text| RequestId::from_text(&text).ok_or(())).transpose();
         let label = |text: Option<String>| text.map(|text| Label::new(&text).ok_or(())).transpose();
+        let owner = |text: Option<String>| text.map(|text| Owner::new(&text).ok_or(())).transpose();
+        let broken = self.broken.map(|text| broken_from_json(&text).ok_or("broken"));
         let lock = match self.locked_by {
             None => None,
             Some(locked_by) => Some(Lock {
-                locked_by: LockedBy::new(locked_by).ok_or("locked_by")?,
+                locked_by: LockedBy::new(locked_by)
+                    .ok_or("locked_by")?
+                    .owned_by(owner(self.owner).map_err(|()| "owner")?),
                 ttl: self.ttl.map(|ttl| Ttl::from_seconds(ttl).ok_or("ttl")).transpose()?,
                 acquired_at: Timestamp::from_us(self.acquired_at_us.ok_or("acquired_at_us")?),
                 expires_at: self.expires_at_us.map(Timestamp::from_us),
@@ -46,18 +53,24 @@ impl ResourceRow {
             fencing_token: FencingToken::new(self.fencing_token),
             released_at: self.released_at_us.map(Timestamp::from_us),
             release_request: request(self.release_request).map_err(|()| "release_request")?,
+            broken: broken.transpose()?,
         })
     }
 }
 
+/// What a decision changes, in the order in which it is written.
+pub(super) const TEXTS: [&str; 3] = ["locked_by", "label", "owner"];
+pub(super) const COMPOSED: [&str; 3] = ["acquire_request", "release_request", "broken"];
+pub(super) const NUMBERS: [&str; 5] = ["ttl", "acquired_at_us", "expires_at_us", "released_at_us", "told_again"];
+
 /// A resource, column by column, as the hot statements write it.
 pub(super) struct Columns<'r> {
-    /// locked_by, label.
-    pub(super) texts: [Option<&'r str>; 2],
-    /// acquire_request, release_request.
-    pub(super) requests: [Option<String>; 2],
-    /// ttl, acquired_at_us, expires_at_us, released_at_us, told_again.
-    pub(super) numbers: [Option<i64>; 5],
+    /// Those of TEXTS.
+    pub(super) texts: [Option<&'r str>; TEXTS.len()],
+    /// Those of COMPOSED.
+    pub(super) composed: [Option<String>; COMPOSED.len()],
+    /// Those of NUMBERS.
+    pub(super) numbers: [Option<i64>; NUMBERS.len()],
     /// fencing_token.
     pub(super) fencing_token: i64,
 }
@@ -70,10 +83,12 @@ impl<'r> From<&'r Resource> for Columns<'r> {
             texts: [
                 lock.map(|lock| lock.locked_by.reveal()),
                 lock.and_then(|lock| lock.label.as_ref()).map(Label::as_str),
+                lock.and_then(|lock| lock.locked_by.owner()).map(Owner::as_str),
             ],
-            requests: [
+            composed: [
                 request(lock.and_then(|lock| lock.request.as_ref())),
                 request(resource.release_request.as_ref()),
+                resource.broken.as_ref().map(broken_to_json),
             ],
             numbers: [
                 lock.and_then(|lock| lock.ttl).map(|ttl| ttl.as_seconds().into()),
@@ -85,4 +100,31 @@ impl<'r> From<&'r Resource> for Columns<'r> {
             fencing_token: resource.fencing_token.as_i64(),
         }
     }
+}
+
+/// A broken lock as it is stored.
+#[derive(Serialize, Deserialize)]
+struct StoredBreak {
+    at_us: i64,
+    by: Option<String>,
+    reason: String,
+}
+
+fn broken_to_json(broken: &Break) -> String {
+    let stored = StoredBreak {
+        at_us: broken.at.as_us(),
+        by: broken.by.as_ref().map(|by| by.as_str().to_owned()),
+        reason: broken.reason.as_str().to_owned(),
+    };
+    serde_json::to_string(&stored).expect("text and numbers")
+}
+
+fn broken_from_json(text: &str) -> Option<Break> {
+    let stored: StoredBreak = serde_json::from_str(text).ok()?;
+    let by = stored.by.map(|by| Owner::new(&by).ok_or(())).transpose().ok()?;
+    Some(Break {
+        at: Timestamp::from_us(stored.at_us),
+        by,
+        reason: Reason::new(&stored.reason)?,
+    })
 }

@@ -27,6 +27,40 @@ diesel::table! {
         release_request -> Nullable<Text>,
         /// 1 if the request that was granted was sent and answered again.
         told_again -> Nullable<BigInt>,
+        /// The name of the token that it was asked for with.
+        owner -> Nullable<Text>,
+        /// How the latest lock was broken, if it was: JSON.
+        broken -> Nullable<Text>,
+    }
+}
+
+diesel::table! {
+    /// Who may use the server.
+    tokens (id) {
+        /// For people to revoke it by.
+        id -> BigInt,
+        /// Owns locks; several tokens may share it.
+        name -> Text,
+        /// SHA-256 in hexadecimal.
+        key_hash -> Text,
+        /// A JSON list.
+        prefixes -> Text,
+        /// Separated by commas.
+        verbs -> Text,
+        /// Microseconds since 1970.
+        created_at_us -> BigInt,
+        /// Microseconds since 1970; NULL never expires.
+        expires_at_us -> Nullable<BigInt>,
+        /// Microseconds since 1970.
+        revoked_at_us -> Nullable<BigInt>,
+    }
+}
+
+diesel::table! {
+    /// One row.
+    token_changes (number) {
+        /// Rises whenever a token changes.
+        number -> BigInt,
     }
 }
 

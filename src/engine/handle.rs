@@ -12,7 +12,7 @@ use crate::db::Announcement;
 use crate::engine::messages::{Departure, Message, Reply, Submission, Told, Wish};
 use crate::engine::shared::Shared;
 use crate::limits::{DECISION_WAIT_MAX, WATCH_RETRY_INTERVAL};
-use crate::lock::{Acquire, Operation, Outcome, Release, Renew, ResourceName, Snapshot};
+use crate::lock::{Acquire, BreakLock, Operation, Outcome, Release, Renew, ResourceName, Snapshot};
 
 /// Why a request has no outcome. None of these changed anything, but for
 /// [`Unavailable::Store`], which leaves it open, and [`Unavailable::Late`].
@@ -97,16 +97,23 @@ impl Engine {
 
     /// Frees `name`.
     ///
-    /// Answers with `Released`, `ReleasedBefore`, `NotAcquired`, `InvalidUnlock`
-    /// or `KeyReused`. A release that was submitted is done even if the future
+    /// Answers with `Released`, `ReleasedBefore`, `NotAcquired`, `WasBroken`,
+    /// `InvalidUnlock` or `KeyReused`. A release that was submitted is done even if the future
     /// is dropped.
     pub async fn release(&self, name: ResourceName, release: Release) -> Result<Outcome, Unavailable> {
         self.decide(Wish::One(name, Operation::Release(release))).await
     }
 
+    /// Frees `name` without its key.
+    ///
+    /// Answers with `Broken` or `NotAcquired`.
+    pub async fn break_lock(&self, name: ResourceName, break_lock: BreakLock) -> Result<Outcome, Unavailable> {
+        self.decide(Wish::One(name, Operation::Break(break_lock))).await
+    }
+
     /// Lets the lock on `name` last longer.
     ///
-    /// Answers with `Renewed`, `NotAcquired` or `InvalidRenew`.
+    /// Answers with `Renewed`, `NotAcquired`, `WasBroken` or `InvalidRenew`.
     pub async fn renew(&self, name: ResourceName, renew: Renew) -> Result<Outcome, Unavailable> {
         let mut outcome = self.decide(Wish::One(name, Operation::Renew(renew))).await?;
         if let Outcome::Renewed(snapshot) = &mut outcome

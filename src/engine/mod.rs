@@ -52,6 +52,9 @@
 //!   answer, the grant stands as long as its ttl, and an answer later than that
 //!   is not sent.
 //!
+//! * *A token is revoked while requests are being let in.* See [`Tokens`]: what
+//!   is believed was read after an instant that is kept beside it.
+//!
 //! A deadline is kept by the request's own timer, so a slow disk delays no
 //! 408. Answers are sent only after COMMIT has returned.
 
@@ -66,8 +69,10 @@ mod policy;
 mod shared;
 mod suspects;
 mod tasks;
+mod tokens;
 mod watches;
 
 pub use batcher::Batcher;
 pub use handle::{Answer, Engine, Unavailable};
 pub use policy::Policy;
+pub use tokens::{Outdated, Tokens};

@@ -77,7 +77,7 @@ impl<'a, W: StillWaits> Batch<'a, W> {
         }
         let mut outcome = self.decide(row, operation);
         match &mut outcome {
-            Outcome::Released => self.serve(row),
+            Outcome::Released | Outcome::Broken(_) => self.serve(row),
             Outcome::Renewed(snapshot) => snapshot.waiters = self.waiters(row),
             _ => {}
         }

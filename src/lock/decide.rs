@@ -4,8 +4,8 @@ use std::time::Duration;
 
 use crate::clock::Timestamp;
 use crate::lock::{
-    Acquire, FencingToken, Grant, Likeness, Lock, LockedBy, NewLabel, Operation, Outcome, Release, Renew, RequestId,
-    Resource, Snapshot,
+    Acquire, Break, BreakLock, FencingToken, Grant, Likeness, Lock, LockedBy, NewLabel, Operation, Outcome, Release,
+    Renew, RequestId, Resource, Snapshot,
 };
 
 /// The source of fencing tokens: the highest one ever granted.
@@ -70,7 +70,8 @@ impl Rules {
 ///
 /// The resource changes only if the outcome [is a change](Outcome::is_change).
 /// Guarantees: a lock that holds at `now` is freed, or made to end earlier, by
-/// nobody but its holder's key or, for a grant that reached nobody, its token;
+/// nobody but its holder's key, for a grant that reached nobody, its token, or
+/// whoever breaks it;
 /// one that has expired is never held again; a token taken from `tokens` is
 /// higher than every one before it.
 pub fn decide(
@@ -98,6 +99,7 @@ pub fn decide(
             Some(_) if rules.keep_for_its_holder(now, resource).is_some() => Outcome::Locked,
             Some(_) => free(now, resource, None),
         },
+        Operation::Break(break_lock) => decide_break(now, rules, resource, tokens, break_lock),
     }
 }
 
@@ -117,6 +119,7 @@ fn decide_acquire(
     let expires_at = acquire.ttl.map(|ttl| now + ttl.as_duration());
     resource.fencing_token = tokens.take();
     resource.released_at = None;
+    resource.broken = None;
     resource.lock = Some(Lock {
         locked_by: acquire.locked_by.clone(),
         ttl: acquire.ttl,
@@ -164,7 +167,7 @@ fn decide_release(now: Timestamp, resource: &mut Resource, release: &Release) ->
         }
     }
     if holder.is_none() {
-        return Outcome::NotAcquired;
+        return not_acquired(resource);
     }
     if !is_holder
         || release
@@ -179,7 +182,7 @@ fn decide_release(now: Timestamp, resource: &mut Resource, release: &Release) ->
 fn decide_renew(now: Timestamp, resource: &mut Resource, renew: &Renew) -> Outcome {
     let fencing_token = resource.fencing_token;
     let Some(lock) = resource.lock.as_mut().filter(|lock| lock.holds_at(now)) else {
-        return Outcome::NotAcquired;
+        return not_acquired(resource);
     };
     if renew.locked_by != lock.locked_by || renew.fencing_token.is_some_and(|token| token != fencing_token) {
         return Outcome::InvalidRenew;
@@ -190,6 +193,46 @@ fn decide_renew(now: Timestamp, resource: &mut Resource, renew: &Renew) -> Outco
         lock.label.clone_from(label);
     }
     Outcome::Renewed(Box::new(Snapshot::of(resource, now, None)))
+}
+
+/// The lock ends at once. For others it has expired, so it may be kept from
+/// them for a while: its holder may not know of it yet.
+fn decide_break(
+    now: Timestamp,
+    rules: &Rules,
+    resource: &mut Resource,
+    tokens: &mut FencingCounter,
+    break_lock: &BreakLock,
+) -> Outcome {
+    if resource.is_free_at(now) {
+        return Outcome::NotAcquired;
+    }
+    let before = Snapshot::of(resource, now, None);
+    // Higher than that of whoever still believes to hold it, and nobody's.
+    resource.fencing_token = tokens.take();
+    resource.broken = Some(Break {
+        at: now,
+        by: break_lock.by.clone(),
+        reason: break_lock.reason.clone(),
+    });
+    match &mut resource.lock {
+        Some(lock) if !rules.lock_delay.is_zero() => {
+            lock.expires_at = Some(now);
+            resource.release_request = None;
+        }
+        _ => {
+            free(now, resource, None);
+        }
+    }
+    Outcome::Broken(Box::new(before))
+}
+
+/// What a former holder is told.
+fn not_acquired(resource: &Resource) -> Outcome {
+    match &resource.broken {
+        None => Outcome::NotAcquired,
+        Some(broken) => Outcome::WasBroken(Box::new(broken.clone())),
+    }
 }
 
 fn free(now: Timestamp, resource: &mut Resource, request: Option<RequestId>) -> Outcome {

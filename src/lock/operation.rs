@@ -4,7 +4,9 @@
 //! is held by somebody else.
 
 use crate::clock::Timestamp;
-use crate::lock::{Change, FencingToken, Label, LockedBy, RequestId, ResourceName, Snapshot, Ttl};
+use crate::lock::{
+    Break, Change, FencingToken, Label, LockedBy, Owner, Reason, RequestId, ResourceName, Snapshot, Ttl,
+};
 
 /// Something to be done to one resource.
 #[derive(Clone, Debug)]
@@ -22,6 +24,8 @@ pub enum Operation {
     },
     /// Clear the lock if it has expired.
     Expire,
+    /// Free the resource without its key: the holder is gone.
+    Break(BreakLock),
 }
 
 /// What somebody wants who acquires.
@@ -84,6 +88,15 @@ pub struct Renew {
     pub fencing_token: Option<FencingToken>,
 }
 
+/// Who breaks a lock, and why.
+#[derive(Clone, Debug)]
+pub struct BreakLock {
+    /// By whose token; `None` where there are none.
+    pub by: Option<Owner>,
+    /// For people.
+    pub reason: Reason,
+}
+
 /// What becomes of the label of a lock that is renewed.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum NewLabel {
@@ -117,8 +130,12 @@ pub enum Outcome {
     ReleasedBefore,
     /// The lock lasts longer.
     Renewed(Box<Snapshot>),
+    /// The lock is broken; this is how the resource was before.
+    Broken(Box<Snapshot>),
     /// Refused: nobody holds the resource.
     NotAcquired,
+    /// Refused: nobody holds the resource, because its last lock was broken.
+    WasBroken(Box<Break>),
     /// Refused: somebody else holds the resource.
     InvalidUnlock,
     /// Refused: somebody else holds the resource.
@@ -152,7 +169,7 @@ impl Outcome {
     pub fn is_change(&self) -> bool {
         matches!(
             self,
-            Self::Acquired(_) | Self::AcquiredBefore(_) | Self::Released | Self::Renewed(_)
+            Self::Acquired(_) | Self::AcquiredBefore(_) | Self::Released | Self::Renewed(_) | Self::Broken(_)
         )
     }
 

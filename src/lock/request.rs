@@ -7,12 +7,19 @@ use std::fmt;
 
 use sha2::{Digest, Sha256};
 
-use crate::limits::IDEMPOTENCY_KEY_CHARS_MAX;
+use crate::limits::{IDEMPOTENCY_KEY_CHARS_MAX, OWNER_CHARS_MAX};
+use crate::lock::Owner;
 use crate::lock::resource::is_text_up_to;
 
 /// Bytes of a digest that are kept: two bodies that a client sends under one
 /// key do not meet by chance, and one who wants them to can do no harm.
 const DIGEST_BYTES: usize = 16;
+
+/// What stands between an owner and a key: no header can have it.
+const BETWEEN: char = '\n';
+
+/// Characters of an owner, of what is between, and of a key.
+const OWNED_KEY_CHARS_MAX: usize = OWNER_CHARS_MAX + 1 + IDEMPOTENCY_KEY_CHARS_MAX;
 
 /// An `Idempotency-Key`, and what was asked under it.
 ///
@@ -40,7 +47,8 @@ pub enum Likeness {
 impl RequestId {
     /// The identity of a request with the header `key` that asks for `parts`, in
     /// their order. `None` if the key is not 1 to 100 characters without U+0000.
-    pub fn new<'p>(key: &str, parts: impl IntoIterator<Item = Option<&'p str>>) -> Option<Self> {
+    /// The keys of one `owner` have nothing to do with those of another.
+    pub fn new<'p>(key: &str, owner: Option<&Owner>, parts: impl IntoIterator<Item = Option<&'p str>>) -> Option<Self> {
         if !is_text_up_to(IDEMPOTENCY_KEY_CHARS_MAX, key) {
             return None;
         }
@@ -53,13 +61,14 @@ impl RequestId {
         }
         let mut digest = [0; DIGEST_BYTES];
         digest.copy_from_slice(&hasher.finalize()[..DIGEST_BYTES]);
-        Some(Self {
-            key: key.into(),
-            digest,
-        })
+        let key = match owner {
+            None => key.into(),
+            Some(owner) => format!("{}{BETWEEN}{key}", owner.as_str()).into(),
+        };
+        Some(Self { key, digest })
     }
 
-    /// The key.
+    /// The key, after its owner.
     pub fn key(&self) -> &str {
         &self.key
     }
@@ -84,7 +93,7 @@ impl RequestId {
     pub fn from_text(text: &str) -> Option<Self> {
         let (digest, key) = text.split_once(' ')?;
         let digest = u128::from_str_radix(digest, 16).ok().filter(|_| digest.len() == 32)?;
-        is_text_up_to(IDEMPOTENCY_KEY_CHARS_MAX, key).then(|| Self {
+        is_text_up_to(OWNED_KEY_CHARS_MAX, key).then(|| Self {
             key: key.into(),
             digest: digest.to_be_bytes(),
         })
@@ -102,7 +111,7 @@ mod tests {
     use super::*;
 
     fn request(key: &str, parts: &[Option<&str>]) -> RequestId {
-        RequestId::new(key, parts.iter().copied()).expect("well formed")
+        RequestId::new(key, None, parts.iter().copied()).expect("well formed")
     }
 
     #[test]
@@ -132,9 +141,23 @@ mod tests {
     }
 
     #[test]
+    fn another_owner_may_use_the_same_key() {
+        let of = |owner: Option<&str>| {
+            let owner = owner.and_then(Owner::new);
+            RequestId::new("k", owner.as_ref(), [Some("x")]).expect("well formed")
+        };
+
+        assert_eq!(of(Some("a")).likeness(&of(Some("a"))), Likeness::Same);
+        assert_eq!(of(Some("a")).likeness(&of(Some("b"))), Likeness::Different);
+        assert_eq!(of(Some("a")).likeness(&of(None)), Likeness::Different);
+        let stored = of(Some("a"));
+        assert_eq!(RequestId::from_text(&stored.to_text()), Some(stored));
+    }
+
+    #[test]
     fn a_key_has_1_to_100_characters() {
-        assert!(RequestId::new("", []).is_none());
-        assert!(RequestId::new(&"é".repeat(100), []).is_some());
-        assert!(RequestId::new(&"é".repeat(101), []).is_none());
+        assert!(RequestId::new("", None, []).is_none());
+        assert!(RequestId::new(&"é".repeat(100), None, []).is_some());
+        assert!(RequestId::new(&"é".repeat(101), None, []).is_none());
     }
 }

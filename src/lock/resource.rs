@@ -12,7 +12,9 @@ use std::time::Duration;
 use subtle::ConstantTimeEq;
 
 use crate::clock::Timestamp;
-use crate::limits::{LABEL_CHARS_MAX, LOCKED_BY_CHARS_MAX, NAME_CHARS_MAX, TTL_SECONDS_MAX};
+use crate::limits::{
+    LABEL_CHARS_MAX, LOCKED_BY_CHARS_MAX, NAME_CHARS_MAX, OWNER_CHARS_MAX, REASON_CHARS_MAX, TTL_SECONDS_MAX,
+};
 use crate::lock::RequestId;
 
 /// The name of a resource: 1 to 100 characters, none of them U+0000.
@@ -46,30 +48,63 @@ impl fmt::Debug for ResourceName {
     }
 }
 
-/// The key of a lock: whoever knows it may release it. 1 to 100 characters,
-/// none of them U+0000.
+/// Whom a lock belongs to beside its key: the name of the token that it was
+/// asked for with. 1 to 100 characters, none of them U+0000. Shown to all.
+/// Cloning copies a pointer.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Owner(Arc<str>);
+
+impl Owner {
+    /// `None` if the text is not such a name.
+    pub fn new(text: &str) -> Option<Self> {
+        is_text_up_to(OWNER_CHARS_MAX, text).then(|| Self(text.into()))
+    }
+
+    /// The name as text.
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+/// The key of a lock, 1 to 100 characters and none of them U+0000, and its
+/// owner. Whoever knows the key may release the lock, if there is no owner, or
+/// as that owner. To another owner the same key is another one.
 ///
-/// It cannot be printed, and is compared in a time that does not depend on
-/// how much of it was guessed.
+/// The key cannot be printed, and is compared in a time that does not depend
+/// on how much of it was guessed.
 #[derive(Clone)]
-pub struct LockedBy(Box<str>);
+pub struct LockedBy {
+    key: Box<str>,
+    owner: Option<Owner>,
+}
 
 impl LockedBy {
-    /// `None` if the text is not such a key.
+    /// Of no owner. `None` if the text is not such a key.
     pub fn new(text: impl Into<Box<str>>) -> Option<Self> {
-        let text = text.into();
-        is_text_up_to(LOCKED_BY_CHARS_MAX, &text).then_some(Self(text))
+        let key = text.into();
+        is_text_up_to(LOCKED_BY_CHARS_MAX, &key).then_some(Self { key, owner: None })
+    }
+
+    /// The same key of this owner.
+    pub fn owned_by(self, owner: Option<Owner>) -> Self {
+        Self { owner, ..self }
     }
 
     /// The key itself, for the store and for nothing else.
     pub fn reveal(&self) -> &str {
-        &self.0
+        &self.key
+    }
+
+    /// Whose it is, if anybody's.
+    pub fn owner(&self) -> Option<&Owner> {
+        self.owner.as_ref()
     }
 }
 
 impl PartialEq for LockedBy {
     fn eq(&self, other: &Self) -> bool {
-        self.0.as_bytes().ct_eq(other.0.as_bytes()).into()
+        let is_same_key: bool = self.key.as_bytes().ct_eq(other.key.as_bytes()).into();
+        is_same_key && self.owner == other.owner
     }
 }
 
@@ -77,7 +112,8 @@ impl Eq for LockedBy {}
 
 impl Hash for LockedBy {
     fn hash<H: Hasher>(&self, state: &mut H) {
-        self.0.hash(state);
+        self.key.hash(state);
+        self.owner.hash(state);
     }
 }
 
@@ -160,6 +196,34 @@ impl fmt::Display for FencingToken {
     }
 }
 
+/// That a lock was broken: freed by somebody who does not know its key.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Break {
+    /// When.
+    pub at: Timestamp,
+    /// By whose token; `None` where there are none.
+    pub by: Option<Owner>,
+    /// Why, for people.
+    pub reason: Reason,
+}
+
+/// Why a lock was broken, for people: 1 to 200 characters, none of them U+0000.
+/// Cloning copies a pointer.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Reason(Arc<str>);
+
+impl Reason {
+    /// `None` if the text is not such a reason.
+    pub fn new(text: &str) -> Option<Self> {
+        is_text_up_to(REASON_CHARS_MAX, text).then(|| Self(text.into()))
+    }
+
+    /// The reason as text.
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
 /// The lock that was last taken on a resource and not given back; it may have
 /// expired.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -201,6 +265,8 @@ pub struct Resource {
     pub released_at: Option<Timestamp>,
     /// The request that released it last, if that may be sent again.
     pub release_request: Option<RequestId>,
+    /// If the latest grant was broken, how. Gone with the next grant.
+    pub broken: Option<Break>,
 }
 
 impl Resource {
@@ -212,6 +278,7 @@ impl Resource {
             fencing_token: FencingToken::NONE,
             released_at: None,
             release_request: None,
+            broken: None,
         }
     }
 
@@ -244,6 +311,17 @@ mod tests {
         let key = LockedBy::new("hunter2").expect("well formed");
 
         assert!(!format!("{key:?}").contains("hunter2"));
+    }
+
+    #[test]
+    fn the_same_key_of_another_owner_is_another_one() {
+        let key = || LockedBy::new("k").expect("well formed");
+        let of = |owner| key().owned_by(Owner::new(owner));
+
+        assert_eq!(of("a"), of("a"));
+        assert_ne!(of("a"), of("b"));
+        assert_ne!(of("a"), key());
+        assert_eq!(key().owned_by(None), key());
     }
 
     #[test]

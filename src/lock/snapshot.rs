@@ -6,7 +6,7 @@
 use std::time::Duration;
 
 use crate::clock::Timestamp;
-use crate::lock::{FencingToken, Label, Resource, ResourceName, Ttl};
+use crate::lock::{FencingToken, Label, Owner, Resource, ResourceName, Ttl};
 
 /// A resource at one instant.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -27,6 +27,8 @@ pub struct Snapshot {
 /// A lock without its key.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Held {
+    /// Whose it is, if anybody's.
+    pub owner: Option<Owner>,
     /// For people.
     pub label: Option<Label>,
     /// How long it lasts from when it was granted or renewed.
@@ -41,6 +43,7 @@ impl Snapshot {
     /// `resource` as of `now`.
     pub fn of(resource: &Resource, now: Timestamp, waiters: Option<usize>) -> Self {
         let held = resource.holder_at(now).map(|lock| Held {
+            owner: lock.locked_by.owner().cloned(),
             label: lock.label.clone(),
             ttl: lock.ttl,
             acquired_at: lock.acquired_at,

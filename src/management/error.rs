@@ -20,6 +20,12 @@ pub enum CommandError {
     /// The address to serve on is none.
     #[error("'{0}' is not an address; write PORT, ADDR:PORT or [IPV6]:PORT, for example 127.0.0.1:8000")]
     Address(String),
+    /// Other machines can reach it, and nobody said whether they may.
+    #[error(
+        "{0} can be reached from other machines: set AUTH=required and make a token with `cls createtoken NAME`, \
+         or set AUTH=off to let everybody who reaches it do everything"
+    )]
+    AuthUnset(SocketAddr),
     /// The database cannot be used.
     #[error(transparent)]
     Database(#[from] DatabaseError),
@@ -29,6 +35,12 @@ pub enum CommandError {
     /// The database cannot be served from.
     #[error("cannot serve: {0}")]
     Store(#[from] StoreError),
+    /// The table of tokens cannot be used.
+    #[error("cannot use the table of tokens: {0}")]
+    Tokens(StoreError),
+    /// `revoketoken` found nothing.
+    #[error("there is no such token that is good; `cls listtokens` shows them all")]
+    NoToken,
     /// The address is taken.
     #[error("{0} is already in use; stop what listens there or choose another port, for example `cls runserver 8001`")]
     PortInUse(SocketAddr),
@@ -56,7 +68,7 @@ impl CommandError {
     /// 2 for what was asked wrongly, 1 for what could not be done.
     pub fn exit_code(&self) -> u8 {
         match self {
-            Self::Settings(_) | Self::Url(_) | Self::Address(_) => 2,
+            Self::Settings(_) | Self::Url(_) | Self::Address(_) | Self::AuthUnset(_) => 2,
             _ => 1,
         }
     }

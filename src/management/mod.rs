@@ -2,9 +2,12 @@
 //! command a file.
 
 mod check;
+mod createtoken;
 mod dbshell;
 mod error;
+mod listtokens;
 mod migrate;
+mod revoketoken;
 mod runserver;
 mod showmigrations;
 mod sqlmigrate;
@@ -37,6 +40,12 @@ enum Command {
     Check(check::Check),
     /// Open the database in its own command line tool.
     Dbshell(dbshell::Dbshell),
+    /// Make a token and print its key, once: only its hash is kept.
+    Createtoken(createtoken::Createtoken),
+    /// List the tokens, without their keys, which nobody knows.
+    Listtokens(listtokens::Listtokens),
+    /// Revoke tokens.
+    Revoketoken(revoketoken::Revoketoken),
 }
 
 impl CommandLine {
@@ -54,6 +63,9 @@ impl CommandLine {
             Command::Sqlmigrate(command) => command.run(&settings),
             Command::Check(command) => command.run(&settings),
             Command::Dbshell(command) => command.run(&settings),
+            Command::Createtoken(command) => command.run(&settings),
+            Command::Listtokens(command) => command.run(&settings),
+            Command::Revoketoken(command) => command.run(&settings),
         }
     }
 }

@@ -11,14 +11,14 @@ use clap::Args;
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 
 use crate::db::{Database, DatabaseUrl, IfMissing, Ownership, Target};
-use crate::engine::{Batcher, Engine, Policy};
+use crate::engine::{Batcher, Engine, Policy, Tokens};
 use crate::limits::{BATCHER_END_WAIT_MAX, DESCRIPTORS_RESERVED, KEPT_FREE_MAX};
 use crate::lock::Rules;
 use crate::management::CommandError;
 use crate::management::migrate::run_plan;
-use crate::resources::{Context, RequestLimits};
+use crate::resources::{Access, Context, RequestLimits};
 use crate::server::{ServerConfig, serve, survive_file_size_limit};
-use crate::settings::Settings;
+use crate::settings::{Auth, Settings};
 
 const DEFAULT_ADDRESS: &str = "127.0.0.1";
 const DEFAULT_PORT: &str = "8000";
@@ -46,6 +46,11 @@ pub struct Runserver {
 impl Runserver {
     pub(super) fn run(self, settings: &Settings) -> Result<(), CommandError> {
         let address = parse_address(&self.address)?;
+        let auth = match settings.auth {
+            Some(auth) => auth,
+            None if address.ip().is_loopback() => Auth::Off,
+            None => return Err(CommandError::AuthUnset(address)),
+        };
         let url = DatabaseUrl::parse(&settings.database_url)?;
         let room = room_for_connections()?;
         let system = actix_web::rt::System::new();
@@ -91,18 +96,23 @@ impl Runserver {
             waiters_per_resource_max: settings.waiters_per_resource_max,
             prune_after_days: settings.prune_after_days,
         };
+        let access = match auth {
+            Auth::Off => Access::Open,
+            Auth::Required => Access::Tokens(Tokens::watch(catalog.clone())?),
+        };
         let (engine, batcher) = Batcher::spawn(store, policy)?;
         let announce = |bound: SocketAddr| {
             let owner = format!("cls runserver {bound} (pid {})", std::process::id());
             if let Some(Err(error)) = ownership.as_mut().map(|ownership| ownership.describe(&owner)) {
                 log::warn!("cannot write down who owns the database: {error}");
             }
-            banner(bound, &url);
+            banner(bound, &url, auth);
         };
         let context = Context {
             engine: engine.clone(),
             catalog,
             limits: RequestLimits::new(settings.default_ttl, settings.max_ttl, settings.max_timeout),
+            access,
         };
         let served = system.block_on(serve(listener, context, config, announce));
         let is_ended = end(engine, batcher);
@@ -149,7 +159,7 @@ fn say(line: impl fmt::Display) {
     }
 }
 
-fn banner(bound: SocketAddr, url: &DatabaseUrl) {
+fn banner(bound: SocketAddr, url: &DatabaseUrl, auth: Auth) {
     say(Local::now().format("%B %d, %Y - %H:%M:%S"));
     say(format_args!(
         "Central Locking System version {}, using {url}",
@@ -158,7 +168,7 @@ fn banner(bound: SocketAddr, url: &DatabaseUrl) {
     say(format_args!("Starting server at http://{bound}/"));
     say("Quit the server with CONTROL-C.");
     log::info!("serving on {bound}");
-    if !bound.ip().is_loopback() {
+    if auth == Auth::Off && !bound.ip().is_loopback() {
         log::warn!("whoever can reach {bound} can acquire every resource, and release what they know the key of");
     }
 }

@@ -8,7 +8,7 @@ use utoipa::ToSchema;
 
 use crate::clock::Timestamp;
 use crate::db::ListRow;
-use crate::lock::{FencingToken, Grant, ResourceName, Snapshot, Ttl};
+use crate::lock::{Break, FencingToken, Grant, ResourceName, Snapshot, Ttl};
 use crate::rest::ETag;
 
 /// What the original answers when it did what was asked.
@@ -49,6 +49,9 @@ pub(super) struct Representation {
     name: String,
     /// Whether somebody holds it.
     locked: bool,
+    /// The name of the token that it was acquired with.
+    #[schema(required)]
+    owner: Option<String>,
     /// Who holds it and why, for people.
     #[schema(required)]
     label: Option<String>,
@@ -79,6 +82,9 @@ impl From<&Snapshot> for Representation {
         Self {
             name: snapshot.name.as_str().to_owned(),
             locked: held.is_some(),
+            owner: held
+                .and_then(|held| held.owner.as_ref())
+                .map(|owner| owner.as_str().to_owned()),
             label: held
                 .and_then(|held| held.label.as_ref())
                 .map(|label| label.as_str().to_owned()),
@@ -99,6 +105,7 @@ impl Representation {
         Self {
             name: row.name.as_str().to_owned(),
             locked: row.locked,
+            owner: row.owner.clone(),
             label: row.label.clone(),
             ttl: row.ttl.map(Ttl::as_seconds),
             acquired_at: row.acquired_at,
@@ -160,6 +167,47 @@ impl AcquiredTogether {
         Self {
             success: "Resources are acquired.",
             resources: resources.collect(),
+        }
+    }
+}
+
+/// That a lock was broken.
+#[derive(Serialize, ToSchema)]
+pub(super) struct Broken {
+    #[serde(rename = "Success")]
+    pub(super) success: &'static str,
+    /// The resource as it was before.
+    pub(super) broken: Representation,
+}
+
+/// What whoever held a lock is told when it was broken.
+#[derive(Serialize, ToSchema)]
+pub(super) struct NotAcquiredSinceBroken {
+    #[serde(rename = "Error")]
+    pub(super) error: &'static str,
+    pub(super) broken: HowBroken,
+}
+
+/// How a lock was broken.
+#[derive(Serialize, ToSchema)]
+pub(super) struct HowBroken {
+    /// When.
+    #[serde(serialize_with = "rfc3339")]
+    #[schema(required, value_type = String, format = DateTime)]
+    at: Option<Timestamp>,
+    /// The name of the token that was used.
+    #[schema(required)]
+    by: Option<String>,
+    /// For people.
+    reason: String,
+}
+
+impl From<&Break> for HowBroken {
+    fn from(broken: &Break) -> Self {
+        Self {
+            at: Some(broken.at),
+            by: broken.by.as_ref().map(|by| by.as_str().to_owned()),
+            reason: broken.reason.as_str().to_owned(),
         }
     }
 }

@@ -3,6 +3,7 @@
 use crate::db::Catalog;
 use crate::engine::Engine;
 use crate::limits::{TIMEOUT_SECONDS_MAX, TTL_SECONDS_MAX};
+use crate::resources::permissions::Access;
 
 /// What all views share. Cloning copies pointers.
 #[derive(Clone)]
@@ -13,6 +14,8 @@ pub struct Context {
     pub catalog: Catalog,
     /// What an operator allows.
     pub limits: RequestLimits,
+    /// Who is let in.
+    pub access: Access,
 }
 
 /// What an operator allows in a request.

@@ -67,6 +67,7 @@ impl Filters {
         };
         Ok(Self {
             wanted: ListQuery {
+                within: None,
                 locked: locked.flatten(),
                 prefix,
                 search,

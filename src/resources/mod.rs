@@ -4,12 +4,14 @@
 mod bodies;
 mod context;
 mod filters;
+mod permissions;
 mod schema;
 mod serializers;
 pub mod urls;
 mod views;
 
 pub use context::{Context, RequestLimits};
+pub use permissions::Access;
 pub use views::{
-    AcquireView, CheckView, LocksView, ReleaseView, RenewView, ResourceListView, ResourceView, SchemaView,
+    AcquireView, BreakView, CheckView, LocksView, ReleaseView, RenewView, ResourceListView, ResourceView, SchemaView,
 };

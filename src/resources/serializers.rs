@@ -4,8 +4,11 @@ use std::time::Duration;
 
 use crate::limits::{
     IDEMPOTENCY_KEY_CHARS_MAX, LABEL_CHARS_MAX, LOCKED_BY_CHARS_MAX, NAME_CHARS_MAX, NAMES_TOGETHER_MAX,
+    REASON_CHARS_MAX,
 };
-use crate::lock::{Acquire, FencingToken, Label, LockedBy, NewLabel, Release, Renew, RequestId, ResourceName, Ttl};
+use crate::lock::{
+    Acquire, FencingToken, Label, LockedBy, NewLabel, Owner, Reason, Release, Renew, RequestId, ResourceName, Ttl,
+};
 use crate::resources::RequestLimits;
 use crate::rest::Query;
 use crate::rest::exceptions::FieldErrors;
@@ -20,6 +23,9 @@ const LOCKED_BY: CharField = CharField {
 };
 const LABEL: CharField = CharField {
     chars_max: LABEL_CHARS_MAX,
+};
+const REASON: CharField = CharField {
+    chars_max: REASON_CHARS_MAX,
 };
 const FENCING_TOKEN: IntegerField<i64> = IntegerField {
     min_value: 0,
@@ -39,6 +45,8 @@ const IDEMPOTENCY_KEY: CharField = CharField {
 pub(super) struct Fields<'d> {
     data: &'d Data<'d>,
     limits: RequestLimits,
+    /// Whose token the request has.
+    owner: Option<&'d Owner>,
     /// The header of the request.
     idempotency_key: Option<&'d str>,
     errors: FieldErrors,
@@ -64,12 +72,14 @@ impl<'d> Fields<'d> {
     pub(super) fn new(
         data: &'d Data<'d>,
         limits: RequestLimits,
+        owner: Option<&'d Owner>,
         idempotency_key: Option<&'d str>,
     ) -> Result<Self, FieldErrors> {
         data.require_fields()?;
         Ok(Self {
             data,
             limits,
+            owner,
             idempotency_key,
             errors: FieldErrors::default(),
         })
@@ -113,10 +123,14 @@ impl<'d> Fields<'d> {
             (Some(wanted), Some(locked_by)) if self.errors.is_empty() => {
                 let request = key.and_then(|key| {
                     let seconds = ttl.map(|ttl| ttl.as_seconds().to_string());
-                    let label = label.as_ref().map(Label::as_str);
+                    let (label, owner) = (label.as_ref().map(Label::as_str), locked_by.owner());
                     let parts = [Some(locked_by.reveal()), seconds.as_deref(), label];
                     // How long it waits is not part of what is asked: who asks again has less time left.
-                    RequestId::new(key, parts.into_iter().chain(names_of(&wanted).into_iter().map(Some)))
+                    RequestId::new(
+                        key,
+                        owner,
+                        parts.into_iter().chain(names_of(&wanted).into_iter().map(Some)),
+                    )
                 });
                 Ok(Acquisition {
                     wanted,
@@ -151,7 +165,11 @@ impl<'d> Fields<'d> {
         let locked_by = locked_by.filter(|_| is_valid);
         let request = key.and_then(|key| {
             let token = fencing_token.map(|token| token.to_string());
-            RequestId::new(key, [locked_by.as_ref().map(LockedBy::reveal), token.as_deref()])
+            RequestId::new(
+                key,
+                self.owner,
+                [locked_by.as_ref().map(LockedBy::reveal), token.as_deref()],
+            )
         });
         Ok(ReleaseFields {
             release: Release {
@@ -206,6 +224,13 @@ impl<'d> Fields<'d> {
         self.locked_by().ok_or(self.errors)
     }
 
+    /// Why a lock is broken.
+    pub(super) fn reason(mut self) -> Result<Reason, FieldErrors> {
+        let reason = REASON.validate(self.data.get("reason"));
+        let reason = self.errors.check("reason", reason);
+        reason.and_then(|reason| Reason::new(&reason)).ok_or(self.errors)
+    }
+
     /// The token of a grant that is checked.
     pub(super) fn checked_token(mut self) -> Result<FencingToken, FieldErrors> {
         let token = FENCING_TOKEN.validate_required(self.data.get("fencing_token"));
@@ -215,7 +240,8 @@ impl<'d> Fields<'d> {
 
     fn locked_by(&mut self) -> Option<LockedBy> {
         let locked_by = LOCKED_BY.validate(self.data.get("locked_by"));
-        self.errors.check("locked_by", locked_by).and_then(LockedBy::new)
+        let locked_by = self.errors.check("locked_by", locked_by).and_then(LockedBy::new);
+        locked_by.map(|locked_by| locked_by.owned_by(self.owner.cloned()))
     }
 
     fn ttl(&mut self) -> Option<Ttl> {

@@ -34,16 +34,19 @@ pub enum Action {
     Renew,
     /// Ask whether a grant still holds.
     Check,
+    /// Free it without its key.
+    Break,
 }
 
 /// The prefix, and how the original's URL file spells it.
 const PREFIXES: [&str; 2] = ["/resources/", "/resource/"];
 
-const ACTIONS: [(&str, Action); 4] = [
+const ACTIONS: [(&str, Action); 5] = [
     ("acquire", Action::Acquire),
     ("release", Action::Release),
     ("renew", Action::Renew),
     ("check", Action::Check),
+    ("break", Action::Break),
 ];
 
 /// What is at `path`, if anything.
@@ -160,6 +163,7 @@ mod tests {
             ("/resources/a/release", action("a", Action::Release)),
             ("/resource/a/renew/", action("a", Action::Renew)),
             ("/resources/%61/check/", action("a", Action::Check)),
+            ("/resources/a/break/", action("a", Action::Break)),
             ("/resources/a/Check/", None),
             ("/resources/a/check/b/", None),
             ("/resources/a/check//", None),

@@ -15,7 +15,7 @@ use crate::resources::bodies::Error;
 use crate::rest::exceptions::ApiException;
 use crate::rest::{Render, Response};
 
-pub use actions::{AcquireView, CheckView, ReleaseView, RenewView};
+pub use actions::{AcquireView, BreakView, CheckView, ReleaseView, RenewView};
 pub use list::ResourceListView;
 pub use locks::LocksView;
 pub use resource::ResourceView;
@@ -30,6 +30,7 @@ pub(super) const TIMED_OUT: &str = "Request timed out.";
 pub(super) const DEADLOCK: &str = "Deadlock detected.";
 pub(super) const SUPERSEDED: &str = "Request was sent again and waits there.";
 pub(super) const KEY_REUSED: &str = "This Idempotency-Key was used for another request.";
+pub(super) const BROKEN: &str = "Lock is broken.";
 pub(super) const UNKNOWN: &str = "A resource with this name does not exist.";
 
 fn refuse(status: StatusCode, error: &'static str) -> Response {
@@ -44,7 +45,7 @@ fn key_reused() -> ApiException {
     ApiException::new(StatusCode::UNPROCESSABLE_ENTITY, KEY_REUSED)
 }
 
-fn unavailable(reason: Unavailable) -> ApiException {
+pub(super) fn unavailable(reason: Unavailable) -> ApiException {
     match reason {
         Unavailable::Line => ApiException::throttled(&reason.to_string(), RETRY_AFTER),
         // Whoever may not wait shall not take the place of one who releases.
@@ -57,7 +58,7 @@ fn unavailable(reason: Unavailable) -> ApiException {
 }
 
 /// Runs a query of the catalog where it holds up nobody.
-async fn look_up<T: Send + 'static>(
+pub(super) async fn look_up<T: Send + 'static>(
     query: impl FnOnce() -> Result<T, StoreError> + Send + 'static,
 ) -> Result<T, ApiException> {
     let error = match actix_web::web::block(query).await {

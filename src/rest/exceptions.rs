@@ -121,6 +121,14 @@ impl ApiException {
         }
     }
 
+    /// 403, `PermissionDenied`.
+    pub fn permission_denied() -> Self {
+        Self::new(
+            StatusCode::FORBIDDEN,
+            "You do not have permission to perform this action.",
+        )
+    }
+
     /// 404, `NotFound`.
     pub fn not_found() -> Self {
         Self::new(StatusCode::NOT_FOUND, "Not found.")

@@ -4,6 +4,7 @@
 //! Knows nothing of locks. Apps implement [`View`] and hand requests to
 //! [`dispatch`].
 
+pub mod authentication;
 mod conditional;
 pub mod exceptions;
 pub mod fields;

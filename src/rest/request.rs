@@ -3,13 +3,14 @@
 
 use std::borrow::Cow;
 use std::future::poll_fn;
+use std::net::SocketAddr;
 use std::pin::{Pin, pin};
 use std::task::{Context, Poll};
 
 use actix_web::body::{BodySize, BoxBody, MessageBody};
 use actix_web::http::Method;
 use actix_web::http::header::{
-    CONTENT_LENGTH, CONTENT_TYPE, HOST, HeaderName, HeaderValue, IF_NONE_MATCH, TRANSFER_ENCODING,
+    AUTHORIZATION, CONTENT_LENGTH, CONTENT_TYPE, HOST, HeaderName, HeaderValue, IF_NONE_MATCH, TRANSFER_ENCODING,
 };
 use actix_web::web::{Bytes, BytesMut, Payload};
 use actix_web::{HttpRequest, HttpResponse};
@@ -51,6 +52,11 @@ impl Request {
         give_up_body(&self.http, self.payload, response)
     }
 
+    /// Who is at the other end of the connection.
+    pub fn peer(&self) -> Option<SocketAddr> {
+        self.http.peer_addr()
+    }
+
     /// Its method.
     pub fn method(&self) -> &Method {
         self.http.method()
@@ -73,6 +79,11 @@ impl Request {
             Ok(text) => Some(text.into()),
             Err(_) => self.header(name),
         }
+    }
+
+    /// Its `Authorization` header, which nobody but the authentication may see.
+    pub fn authorization(&self) -> Option<&[u8]> {
+        self.http.headers().get(AUTHORIZATION).map(HeaderValue::as_bytes)
     }
 
     /// Whether `If-None-Match` says that the client has the representation with

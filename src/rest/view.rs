@@ -1,17 +1,18 @@
-//! The life of a request in Django REST framework's order: negotiate, then the
-//! method, then whatever the view does.
+//! The life of a request in Django REST framework's order: negotiate, then who
+//! asks, then the method, then whatever the view does.
 
 use std::panic::AssertUnwindSafe;
 
 use actix_web::http::header::{
     ACCEPT, ALLOW, CONTENT_TYPE, HeaderMap, HeaderName, HeaderValue, REFERRER_POLICY, RETRY_AFTER, VARY,
-    X_CONTENT_TYPE_OPTIONS, X_FRAME_OPTIONS,
+    WWW_AUTHENTICATE, X_CONTENT_TYPE_OPTIONS, X_FRAME_OPTIONS,
 };
 use actix_web::http::{Method, StatusCode};
 use actix_web::{HttpResponse, HttpResponseBuilder};
 use futures_util::FutureExt;
 use serde::Serialize;
 
+use crate::rest::authentication::CHALLENGE;
 use crate::rest::exceptions::{ApiException, Detail};
 use crate::rest::negotiation::select_renderer;
 use crate::rest::pages::page;
@@ -40,10 +41,17 @@ pub trait View {
     /// What it can answer in; the first is what answers if nothing is said.
     const RENDERERS: &'static [Renderer] = &[Renderer::JSON];
 
+    /// Who sends requests, as far as the view wants to know.
+    type User;
+
+    /// Finds out who sent the request. Comes before the method is looked at, and
+    /// before anything of the body.
+    fn authenticate(&self, request: &Request) -> impl Future<Output = Result<Self::User, ApiException>>;
+
     /// Answers the request, or `None` if there is no function for its method.
     /// A view that has GET answers HEAD by it, as Django's does: the server
     /// keeps the headers, and sends no body.
-    fn handle(&self, request: &mut Request) -> impl Future<Output = Option<ViewResult>>;
+    fn handle(&self, request: &mut Request, user: Self::User) -> impl Future<Output = Option<ViewResult>>;
 }
 
 /// Answers a request by a view. A panic is answered 500 and ends nothing else.
@@ -77,12 +85,15 @@ async fn answer<V: View>(view: &V, request: &mut Request) -> HttpResponse {
     );
     let (selected, result) = match negotiated {
         Err(exception) => (Selected::first_of(V::RENDERERS), Err(exception)),
-        Ok(selected) if request.method() == Method::OPTIONS => (selected, Ok(metadata::<V>())),
-        Ok(selected) => {
-            let result = view.handle(request).await;
-            let not_allowed = || Err(ApiException::method_not_allowed(request.method().as_str()));
-            (selected, result.unwrap_or_else(not_allowed))
-        }
+        Ok(selected) => match view.authenticate(request).await {
+            Err(exception) => (selected, Err(exception)),
+            Ok(_) if request.method() == Method::OPTIONS => (selected, Ok(metadata::<V>())),
+            Ok(user) => {
+                let result = view.handle(request, user).await;
+                let not_allowed = || Err(ApiException::method_not_allowed(request.method().as_str()));
+                (selected, result.unwrap_or_else(not_allowed))
+            }
+        },
     };
     let mut response = match result {
         Ok(response) => render(response, selected),
@@ -137,6 +148,9 @@ fn render_exception(exception: ApiException, selected: Selected) -> HttpResponse
         Detail::Fields(errors) => render(Response::new(status, errors), selected),
         Detail::Page => html_page(status),
     };
+    if status == StatusCode::UNAUTHORIZED {
+        set(&mut response, WWW_AUTHENTICATE, HeaderValue::from_static(CHALLENGE));
+    }
     if let Some(retry_after) = exception.retry_after {
         set(
             &mut response,
@@ -201,7 +215,13 @@ mod tests {
         const ALLOWED_METHODS: &'static str = "GET, PUT, DELETE, HEAD, OPTIONS";
         const ADVERTISED_TO_READERS: &'static str = "GET, HEAD, OPTIONS";
 
-        async fn handle(&self, request: &mut Request) -> Option<ViewResult> {
+        type User = ();
+
+        async fn authenticate(&self, _: &Request) -> Result<(), ApiException> {
+            Ok(())
+        }
+
+        async fn handle(&self, request: &mut Request, (): ()) -> Option<ViewResult> {
             let response = match *request.method() {
                 Method::GET | Method::HEAD => Response::new(StatusCode::OK, "some data"),
                 Method::PUT => Response::not_modified(),

@@ -5,6 +5,7 @@ use std::sync::mpsc::channel;
 use actix_web::http::{Method, StatusCode};
 use actix_web::web::{self, Payload};
 use actix_web::{App, HttpRequest, HttpServer};
+use central_locking_system::rest::exceptions::ApiException;
 use central_locking_system::rest::{Request, Response, View, ViewResult, dispatch};
 
 use crate::support::Client;
@@ -16,7 +17,13 @@ impl View for Fragile {
     const NAME: &'static str = "Fragile";
     const ALLOWED_METHODS: &'static str = "PUT, DELETE, OPTIONS";
 
-    async fn handle(&self, request: &mut Request) -> Option<ViewResult> {
+    type User = ();
+
+    async fn authenticate(&self, _: &Request) -> Result<(), ApiException> {
+        Ok(())
+    }
+
+    async fn handle(&self, request: &mut Request, (): ()) -> Option<ViewResult> {
         assert!(*request.method() != Method::PUT, "as the test wants it");
         Some(Ok(Response::new(StatusCode::OK, "fine")))
     }

@@ -75,6 +75,7 @@ every_claim! {
 
 fn everything() -> ListQuery {
     ListQuery {
+        within: None,
         locked: None,
         prefix: None,
         search: None,

@@ -17,21 +17,23 @@ use super::connection::AnyConnection;
 use super::failed;
 use crate::db::postgres::session::{connect, expect_signs_of_life};
 use crate::db::{PostgresUrl, StoreError};
-use crate::limits::{
-    CATALOG_CONNECTIONS_MAX, CATALOG_IDLE_MAX, CATALOG_WAIT_MAX, IDLE_IN_TRANSACTION_MAX, STATEMENT_TIME_MAX,
-};
+use crate::limits::{CATALOG_IDLE_MAX, CATALOG_WAIT_MAX, IDLE_IN_TRANSACTION_MAX, STATEMENT_TIME_MAX};
 
 /// Those who look at one database.
 pub(super) struct PostgresReaders {
     url: PostgresUrl,
+    sessions_max: u32,
     /// Made by the first query, with the threads that connect and disconnect.
     pool: OnceLock<Pool<Sessions>>,
 }
 
 impl PostgresReaders {
-    pub(super) fn new(url: PostgresUrl) -> Self {
-        let pool = OnceLock::new();
-        Self { url, pool }
+    pub(super) fn new(url: PostgresUrl, sessions_max: u32) -> Self {
+        Self {
+            url,
+            sessions_max,
+            pool: OnceLock::new(),
+        }
     }
 
     pub(super) fn read<T>(&self, work: impl FnOnce(&mut AnyConnection) -> QueryResult<T>) -> Result<T, StoreError> {
@@ -42,7 +44,7 @@ impl PostgresReaders {
     fn pool(&self) -> &Pool<Sessions> {
         self.pool.get_or_init(|| {
             Pool::builder()
-                .max_size(CATALOG_CONNECTIONS_MAX as u32)
+                .max_size(self.sessions_max)
                 .min_idle(Some(0))
                 .idle_timeout(Some(CATALOG_IDLE_MAX))
                 .connection_timeout(CATALOG_WAIT_MAX)

@@ -37,6 +37,7 @@ pub(super) struct RawRow {
     pub(super) name: String,
     /// Whether there is a lock, expired or not.
     pub(super) is_taken: bool,
+    pub(super) owner: Option<String>,
     pub(super) label: Option<String>,
     pub(super) ttl: Option<i64>,
     pub(super) acquired_at_us: Option<i64>,
@@ -94,13 +95,19 @@ fn is_by_name(query: &ListQuery) -> bool {
     query.ordering.first().is_none_or(|(column, _)| *column == Column::Name)
 }
 
-fn in_prefix<'q>(rows: Rows<'q>, prefix: &str, way: Way) -> Rows<'q> {
+fn has_prefix<'q>(prefix: &str, way: Way) -> Boxed<'q, Bool> {
     let NameRange { from, below } = NameRange::of_prefix(prefix);
-    let rows = rows.filter(way.name().ge(from));
     match below {
-        Some(below) => rows.filter(way.name().lt(below)),
-        None => rows,
+        Some(below) => Box::new(way.name().ge(from).and(way.name().lt(below))),
+        None => Box::new(way.name().ge(from)),
     }
+}
+
+/// Whether a name begins with one of `prefixes`.
+fn has_one_of<'q>(prefixes: &[String], way: Way) -> Boxed<'q, Bool> {
+    let each = prefixes.iter().map(|prefix| has_prefix(prefix, way));
+    let any = each.reduce(|any, one| Box::new(any.or(one)));
+    any.unwrap_or_else(|| Box::new(false.into_sql::<Bool>()))
 }
 
 /// Orders by a column of a lock, which only what is held shows. One macro and
@@ -150,13 +157,16 @@ pub(super) fn held_by(
 ) -> QueryResult<Vec<String>> {
     conn.transaction(|conn| {
         let view = View::open(conn, clock)?;
-        resources::table
+        let rows = resources::table
             .into_boxed::<MultiBackend>()
             .select(resources::name)
             .filter(resources::locked_by.eq(locked_by.reveal()))
-            .filter(view.is_held())
-            .limit(HELD_BY_MAX as i64 + 1)
-            .load(conn)
+            .filter(view.is_held());
+        let rows = match locked_by.owner() {
+            Some(owner) => rows.filter(resources::owner.eq(owner.as_str())),
+            None => rows.filter(resources::owner.is_null()),
+        };
+        rows.limit(HELD_BY_MAX as i64 + 1).load(conn)
     })
 }
 
@@ -199,7 +209,9 @@ impl View {
         let Some(prefix) = query.prefix.as_deref().filter(|prefix| !prefix.is_empty()) else {
             return Ok(Way::Table);
         };
-        let in_prefix = in_prefix(resources::table.into_boxed(), prefix, Way::Index);
+        let in_prefix = resources::table
+            .into_boxed::<MultiBackend>()
+            .filter(has_prefix(prefix, Way::Index));
         let count: i64 = in_prefix.select(count_star()).get_result(conn)?;
         Ok(if count > ROWS_BY_INDEX_MAX {
             Way::Table
@@ -216,7 +228,10 @@ impl View {
             rows = rows.filter(resources::fencing_token.gt(0));
         }
         if let Some(prefix) = query.prefix.as_deref().filter(|prefix| !prefix.is_empty()) {
-            rows = in_prefix(rows, prefix, way);
+            rows = rows.filter(has_prefix(prefix, way));
+        }
+        if let Some(prefixes) = &query.within {
+            rows = rows.filter(has_one_of(prefixes, way));
         }
         rows = match query.locked {
             Some(true) => rows.filter(self.is_held()),
@@ -256,6 +271,7 @@ impl View {
             .select((
                 resources::name,
                 resources::locked_by.is_not_null(),
+                resources::owner,
                 resources::label,
                 resources::ttl,
                 resources::acquired_at_us,

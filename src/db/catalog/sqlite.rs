@@ -70,6 +70,14 @@ impl SqliteReaders {
 
     pub(super) fn read<T>(&self, work: impl FnOnce(&mut AnyConnection) -> QueryResult<T>) -> Result<T, StoreError> {
         let _turn = self.turns.take()?;
+        self.read_at_once(work)
+    }
+
+    /// The same for what is not to wait for its turn.
+    pub(super) fn read_at_once<T>(
+        &self,
+        work: impl FnOnce(&mut AnyConnection) -> QueryResult<T>,
+    ) -> Result<T, StoreError> {
         let served = self.served.read().unwrap_or_else(PoisonError::into_inner);
         let Some(served) = served.as_ref() else {
             return Err(StoreError::Failed("the database is being opened again".to_owned()));

@@ -5,10 +5,11 @@ use diesel::pg::PgConnection;
 use diesel::prelude::*;
 use diesel::sql_types::{BigInt, Bool, Text};
 
+use crate::db::catalog::AnyConnection;
 use crate::db::database::DatabaseError;
 use crate::db::migrations::{HISTORY_TABLE, Migrations};
 use crate::db::postgres::session::{AdvisoryLock, Share, connect, take, wait_for_locks};
-use crate::db::{Catalog, PostgresStore, PostgresUrl, StoreError};
+use crate::db::{Catalog, PostgresStore, PostgresUrl, StoreError, TokenTable};
 use crate::limits::{MIGRATION_WAIT_MAX, OWNER_WAIT_MAX, ROW_LOCK_WAIT_MAX};
 
 /// An open connection.
@@ -88,6 +89,10 @@ impl PostgresDatabase {
 
     pub(super) fn catalog(&self) -> Catalog {
         Catalog::on_postgres(self.url.clone())
+    }
+
+    pub(super) fn into_tokens(self) -> TokenTable {
+        TokenTable::new(AnyConnection::Postgres(self.conn))
     }
 
     pub(super) fn into_store(self) -> Result<PostgresStore, StoreError> {

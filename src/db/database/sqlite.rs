@@ -10,9 +10,10 @@ use diesel::prelude::*;
 use diesel::sql_types::{BigInt, Text};
 use diesel::sqlite::SqliteConnection;
 
+use crate::db::catalog::AnyConnection;
 use crate::db::database::{DatabaseError, IfMissing};
 use crate::db::migrations::{HISTORY_TABLE, Migrations};
-use crate::db::{SqliteStore, StoreError};
+use crate::db::{SqliteStore, StoreError, TokenTable};
 use crate::limits::BUSY_WAIT_MAX;
 
 /// The first bytes of every SQLite file.
@@ -59,6 +60,11 @@ impl SqliteDatabase {
             reason: e.to_string(),
         })?;
         Ok(Migrations::on_sqlite(&mut self.conn, has_history)?)
+    }
+
+    /// The table of tokens in it.
+    pub(super) fn into_tokens(self) -> TokenTable {
+        TokenTable::new(AnyConnection::Sqlite(self.conn))
     }
 
     /// The store on the same file, for the engine.

@@ -9,7 +9,7 @@ use diesel::prelude::*;
 use diesel::query_builder::{AstPass, Query, QueryFragment, QueryId};
 use diesel::sql_types::{Array, BigInt, Bool, Nullable, Text};
 
-use crate::db::models::Columns;
+use crate::db::models::{COMPOSED, Columns, NUMBERS, TEXTS};
 use crate::lock::Resource;
 
 /// Where a locked row is: its number, and its position in the file (ctid). That
@@ -43,6 +43,8 @@ type ResourceColumns = (
     Nullable<Text>,
     Nullable<Text>,
     Nullable<BigInt>,
+    Nullable<Text>,
+    Nullable<Text>,
 );
 
 /// now_us, block, and the row, if there is any at all: where it is, name,
@@ -63,7 +65,7 @@ impl QueryFragment<Pg> for LockResources<'_> {
         out.push_sql(
             "WITH locked AS MATERIALIZED (\n    \
              SELECT ctid, id, name, has_waiters, locked_by, ttl, acquired_at_us, expires_at_us, released_at_us, fencing_token,\n           \
-             label, acquire_request, release_request, told_again\n      \
+             label, acquire_request, release_request, told_again, owner, broken\n      \
              FROM resources\n     \
              WHERE name = ANY (",
         );
@@ -75,7 +77,7 @@ impl QueryFragment<Pg> for LockResources<'_> {
              )\n\
              SELECT now_us, block,\n       \
              id, ctid::text, name, has_waiters, locked_by, ttl, acquired_at_us, expires_at_us, released_at_us, fencing_token,\n       \
-             label, acquire_request, release_request, told_again\n  \
+             label, acquire_request, release_request, told_again, owner, broken\n  \
              FROM (SELECT clock_us() AS now_us,\n               \
              CASE WHEN pg_sequence_last_value('fencing_tokens') = ",
         );
@@ -134,7 +136,7 @@ impl QueryFragment<Pg> for ReadResources<'_> {
         out.push_sql(
             " > now_us) END,\n       \
              locked_by, ttl, acquired_at_us, expires_at_us, released_at_us, fencing_token,\n       \
-             label, acquire_request, release_request, told_again\n  \
+             label, acquire_request, release_request, told_again, owner, broken\n  \
              FROM unnest(",
         );
         out.push_bind_param::<Array<Text>, _>(&self.names)?;
@@ -185,9 +187,9 @@ pub(super) struct UpdateResources<'a> {
     ids: Vec<i64>,
     ctids: Vec<&'a str>,
     fencing_tokens: Vec<i64>,
-    texts: [Vec<Option<&'a str>>; 2],
-    requests: [Vec<Option<String>>; 2],
-    numbers: [Vec<Option<i64>>; 5],
+    texts: [Vec<Option<&'a str>>; TEXTS.len()],
+    composed: [Vec<Option<String>>; COMPOSED.len()],
+    numbers: [Vec<Option<i64>>; NUMBERS.len()],
 }
 
 impl<'a> UpdateResources<'a> {
@@ -199,8 +201,8 @@ impl<'a> UpdateResources<'a> {
         for (list, text) in self.texts.iter_mut().zip(columns.texts) {
             list.push(text);
         }
-        for (list, request) in self.requests.iter_mut().zip(columns.requests) {
-            list.push(request);
+        for (list, text) in self.composed.iter_mut().zip(columns.composed) {
+            list.push(text);
         }
         for (list, number) in self.numbers.iter_mut().zip(columns.numbers) {
             list.push(number);
@@ -224,8 +226,10 @@ impl QueryFragment<Pg> for UpdateResources<'_> {
              SET fencing_token = changed.fencing_token,\n       \
              locked_by = changed.locked_by,\n       \
              label = changed.label,\n       \
+             owner = changed.owner,\n       \
              acquire_request = changed.acquire_request,\n       \
              release_request = changed.release_request,\n       \
+             broken = changed.broken,\n       \
              ttl = changed.ttl,\n       \
              acquired_at_us = changed.acquired_at_us,\n       \
              expires_at_us = changed.expires_at_us,\n       \
@@ -242,7 +246,7 @@ impl QueryFragment<Pg> for UpdateResources<'_> {
             out.push_sql(", ");
             out.push_bind_param::<Array<Nullable<Text>>, _>(list)?;
         }
-        for list in &self.requests {
+        for list in &self.composed {
             out.push_sql(", ");
             out.push_bind_param::<Array<Nullable<Text>>, _>(list)?;
         }
@@ -252,7 +256,7 @@ impl QueryFragment<Pg> for UpdateResources<'_> {
         }
         out.push_sql(
             ")\n    \
-             AS changed (id, position, fencing_token, locked_by, label, acquire_request, release_request, ttl,\n                \
+             AS changed (id, position, fencing_token, locked_by, label, owner, acquire_request, release_request, broken, ttl,\n                \
              acquired_at_us, expires_at_us, released_at_us, told_again)\n \
              WHERE resources.ctid = changed.position\n   \
              AND resources.id = changed.id",

@@ -9,7 +9,7 @@ use diesel::sql_types::{BigInt, Nullable, Text};
 use diesel::sqlite::{Sqlite, SqliteConnection};
 
 use crate::clock::Timestamp;
-use crate::db::models::{Columns, ResourceRow};
+use crate::db::models::{COMPOSED, Columns, NUMBERS, ResourceRow, TEXTS};
 use crate::db::schema::resources;
 use crate::lock::{Resource, ResourceName};
 
@@ -68,11 +68,6 @@ impl QueryFragment<Sqlite> for Checkpoint {
 
 impl RunQueryDsl<SqliteConnection> for Checkpoint {}
 
-/// What a decision changes, in the order in which it is written.
-const TEXTS: [&str; 2] = ["locked_by", "label"];
-const REQUESTS: [&str; 2] = ["acquire_request", "release_request"];
-const NUMBERS: [&str; 5] = ["ttl", "acquired_at_us", "expires_at_us", "released_at_us", "told_again"];
-
 /// Writes the first row of a name.
 pub(super) struct InsertResource<'a> {
     name: &'a str,
@@ -96,7 +91,7 @@ impl QueryId for InsertResource<'_> {
 impl QueryFragment<Sqlite> for InsertResource<'_> {
     fn walk_ast<'b>(&'b self, mut out: AstPass<'_, 'b, Sqlite>) -> QueryResult<()> {
         out.push_sql("INSERT INTO resources (name, fencing_token");
-        for column in TEXTS.iter().chain(&REQUESTS).chain(&NUMBERS) {
+        for column in TEXTS.iter().chain(&COMPOSED).chain(&NUMBERS) {
             out.push_sql(", ");
             out.push_sql(column);
         }
@@ -108,9 +103,9 @@ impl QueryFragment<Sqlite> for InsertResource<'_> {
             out.push_sql(", ");
             out.push_bind_param::<Nullable<Text>, _>(text)?;
         }
-        for request in &self.columns.requests {
+        for text in &self.columns.composed {
             out.push_sql(", ");
-            out.push_bind_param::<Nullable<Text>, _>(request)?;
+            out.push_bind_param::<Nullable<Text>, _>(text)?;
         }
         for number in &self.columns.numbers {
             out.push_sql(", ");
@@ -151,9 +146,9 @@ impl QueryFragment<Sqlite> for UpdateResource<'_> {
             assign(&mut out, column);
             out.push_bind_param::<Nullable<Text>, _>(text)?;
         }
-        for (column, request) in REQUESTS.iter().zip(&self.columns.requests) {
+        for (column, text) in COMPOSED.iter().zip(&self.columns.composed) {
             assign(&mut out, column);
-            out.push_bind_param::<Nullable<Text>, _>(request)?;
+            out.push_bind_param::<Nullable<Text>, _>(text)?;
         }
         for (column, number) in NUMBERS.iter().zip(&self.columns.numbers) {
             assign(&mut out, column);

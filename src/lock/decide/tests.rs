@@ -1,5 +1,6 @@
 //! Each rule, on each state that matters to it.
 
+mod breaks;
 mod retries;
 
 use super::*;

@@ -84,7 +84,11 @@ impl Operation {
 
 /// The identity of a request that asks for `body`.
 fn request_of(request: u8, body: &impl std::fmt::Debug) -> Option<RequestId> {
-    RequestId::new(&format!("request {request}"), [Some(format!("{body:?}").as_str())])
+    RequestId::new(
+        &format!("request {request}"),
+        None,
+        [Some(format!("{body:?}").as_str())],
+    )
 }
 
 pub(super) fn key_of(key: u8) -> LockedBy {

@@ -165,6 +165,7 @@ impl Naive {
 
     fn snapshot(&self, name: usize, now: i64) -> Snapshot {
         let held = self.lock_at(name, now).map(|lock| Held {
+            owner: None,
             label: lock.label.map(label_of),
             ttl: lock.ttl.map(ttl_of),
             acquired_at: Timestamp::from_us(lock.since),

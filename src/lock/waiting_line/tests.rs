@@ -22,7 +22,7 @@ fn key(text: &str) -> LockedBy {
 /// Its place has the number of its ticket, and so has its key.
 fn waiter(number: u32, waits: bool, names: &[&str]) -> Waiter<Ticket> {
     let acquire = Acquire {
-        request: RequestId::new(&number.to_string(), []),
+        request: RequestId::new(&number.to_string(), None, []),
         ..Acquire::by(key(&number.to_string()))
     };
     let names = names.iter().map(|text| name(text)).collect();
@@ -102,7 +102,7 @@ fn who_wants_several_comes_to_stand_in_more_lines_at_its_old_place() {
 #[test]
 fn who_waits_is_found_by_its_key_and_by_its_request() {
     let mut lines = line_of(&[(1, true), (2, true)]);
-    let request = RequestId::new("2", []).expect("well formed");
+    let request = RequestId::new("2", None, []).expect("well formed");
     let place = |waiter: &Waiter<Ticket>| waiter.place.as_i64();
 
     assert!(lines.of_key(&key("2")).map(place).eq([2]));

@@ -2,13 +2,17 @@
 //! for clients and proxies that cannot send a body with DELETE; and the
 //! question whether a grant still holds.
 
+use std::net::SocketAddr;
+
 use actix_web::http::{Method, StatusCode};
 
 use super::resource::{acquire, release, renew};
-use super::unavailable;
-use crate::lock::ResourceName;
+use super::{BROKEN, NOT_ACQUIRED, ok, refuse, unavailable};
+use crate::access::Verb;
+use crate::lock::{BreakLock, Label, Outcome, Owner, Reason, ResourceName, Snapshot};
 use crate::resources::Context;
-use crate::resources::bodies::{Validity, token_number};
+use crate::resources::bodies::{Broken, Representation, Validity, token_number};
+use crate::resources::permissions::Caller;
 use crate::resources::serializers::Fields;
 use crate::rest::exceptions::ApiException;
 use crate::rest::{Request, Response, View, ViewResult};
@@ -28,9 +32,15 @@ macro_rules! action_view {
             const NAME: &'static str = $name;
             const ALLOWED_METHODS: &'static str = "POST, OPTIONS";
 
-            async fn handle(&self, request: &mut Request) -> Option<ViewResult> {
+            type User = Caller;
+
+            async fn authenticate(&self, request: &Request) -> Result<Caller, ApiException> {
+                self.context.access.caller(request).await
+            }
+
+            async fn handle(&self, request: &mut Request, caller: Caller) -> Option<ViewResult> {
                 match *request.method() {
-                    Method::POST => Some($action(self.context, self.name, request).await),
+                    Method::POST => Some($action(self.context, self.name, request, &caller).await),
                     _ => None,
                 }
             }
@@ -54,11 +64,16 @@ action_view!(
     /// `/resources/{name}/check/`.
     CheckView, "Check", check
 );
+action_view!(
+    /// `/resources/{name}/break/`.
+    BreakView, "Break", break_lock
+);
 
 /// What a guarded system asks before it accepts a write.
-async fn check(context: &Context, name: &str, request: &mut Request) -> ViewResult {
+async fn check(context: &Context, name: &str, request: &mut Request, caller: &Caller) -> ViewResult {
+    caller.require_on(Verb::Read, name)?;
     let data = request.data().await?;
-    let token = Fields::new(&data, context.limits, None).and_then(Fields::checked_token);
+    let token = Fields::new(&data, context.limits, None, None).and_then(Fields::checked_token);
     let token = token.map_err(ApiException::validation_error)?;
     let Some(name) = ResourceName::new(name) else {
         return Ok(validity(false, None, None));
@@ -81,5 +96,54 @@ fn validity(valid: bool, fencing_token: Option<i64>, expires_in: Option<f64>) ->
             fencing_token,
             expires_in,
         },
+    )
+}
+
+/// Frees a resource whose holder is gone.
+async fn break_lock(context: &Context, name: &str, request: &mut Request, caller: &Caller) -> ViewResult {
+    caller.require_on(Verb::Break, name)?;
+    let data = request.data().await?;
+    let reason = Fields::new(&data, context.limits, None, None).and_then(Fields::reason);
+    let reason = reason.map_err(ApiException::validation_error)?;
+    let Some(name) = ResourceName::new(name) else {
+        return Ok(refuse(StatusCode::BAD_REQUEST, NOT_ACQUIRED));
+    };
+    let break_lock = BreakLock {
+        by: caller.owner().cloned(),
+        reason,
+    };
+    let wrong = break_lock.reason.clone();
+    match context.engine.break_lock(name, break_lock).await.map_err(unavailable)? {
+        Outcome::Broken(before) => {
+            log_break(&before, caller, request.peer(), &wrong);
+            Ok(ok(Broken {
+                success: BROKEN,
+                broken: Representation::from(before.as_ref()),
+            }))
+        }
+        _ => Ok(refuse(StatusCode::BAD_REQUEST, NOT_ACQUIRED)),
+    }
+}
+
+fn log_break(before: &Snapshot, caller: &Caller, peer: Option<SocketAddr>, reason: &Reason) {
+    let by = caller.owner().map_or("somebody", Owner::as_str);
+    let peer = peer.map_or_else(|| "an unknown address".to_owned(), |peer| peer.to_string());
+    log::warn!(
+        "{by:?} at {peer} broke the lock on {}: {:?}",
+        describe(before),
+        reason.as_str()
+    );
+}
+
+/// A lock, for the log.
+fn describe(before: &Snapshot) -> String {
+    let held = before.held.as_ref();
+    let owner = held
+        .and_then(|held| held.owner.as_ref())
+        .map_or("nobody", Owner::as_str);
+    let label = held.and_then(|held| held.label.as_ref()).map_or("", Label::as_str);
+    format!(
+        "{:?} (owner {owner:?}, label {label:?}, fencing token {})",
+        before.name, before.fencing_token
     )
 }

@@ -4,11 +4,14 @@
 use actix_web::http::{Method, StatusCode};
 
 use super::{look_up, ok, unavailable};
+use crate::access::Verb;
+use crate::db::ListQuery;
 use crate::limits::HELD_BY_MAX;
 use crate::lock::{LockedBy, Release, ResourceName};
 use crate::resources::Context;
 use crate::resources::bodies::{Released, Renewed, Representation};
 use crate::resources::filters::Filters;
+use crate::resources::permissions::Caller;
 use crate::resources::serializers::Fields;
 use crate::rest::exceptions::ApiException;
 use crate::rest::{Request, View, ViewResult};
@@ -24,22 +27,32 @@ impl View for ResourceListView<'_> {
     const ALLOWED_METHODS: &'static str = "GET, PATCH, DELETE, HEAD, OPTIONS";
     const ADVERTISED_TO_READERS: &'static str = "GET, HEAD, OPTIONS";
 
-    async fn handle(&self, request: &mut Request) -> Option<ViewResult> {
+    type User = Caller;
+
+    async fn authenticate(&self, request: &Request) -> Result<Caller, ApiException> {
+        self.context.access.caller(request).await
+    }
+
+    async fn handle(&self, request: &mut Request, caller: Caller) -> Option<ViewResult> {
         match *request.method() {
-            Method::GET | Method::HEAD => Some(self.get(request).await),
-            Method::PATCH => Some(self.patch(request).await),
-            Method::DELETE => Some(self.delete(request).await),
+            Method::GET | Method::HEAD => Some(self.get(request, &caller).await),
+            Method::PATCH => Some(self.patch(request, &caller).await),
+            Method::DELETE => Some(self.delete(request, &caller).await),
             _ => None,
         }
     }
 }
 
 impl ResourceListView<'_> {
-    async fn get(&self, request: &Request) -> ViewResult {
+    async fn get(&self, request: &Request, caller: &Caller) -> ViewResult {
+        caller.require(Verb::Read)?;
         let query = request.query();
         let filters = Filters::read(&query)?;
         let catalog = self.context.catalog.clone();
-        let wanted = filters.wanted.clone();
+        let wanted = ListQuery {
+            within: caller.prefixes(),
+            ..filters.wanted.clone()
+        };
         let listed = look_up(move || catalog.list(&wanted)).await?;
         let page = filters.page(&request.absolute_url()?, &query, listed.count)?;
         let names = listed.rows.iter().map(|row| row.name.clone()).collect();
@@ -49,26 +62,29 @@ impl ResourceListView<'_> {
         Ok(ok(page.response(results.collect())))
     }
 
-    async fn patch(&self, request: &mut Request) -> ViewResult {
+    async fn patch(&self, request: &mut Request, caller: &Caller) -> ViewResult {
+        caller.require(Verb::Acquire)?;
         let renew = {
             let data = request.data().await?;
-            let renew = Fields::new(&data, self.context.limits, None).and_then(Fields::renewal_of_all);
+            let renew = Fields::new(&data, self.context.limits, caller.owner(), None).and_then(Fields::renewal_of_all);
             renew.map_err(ApiException::validation_error)?
         };
-        let names = self.held_by(renew.locked_by.clone()).await?;
+        let names = self.held_by(renew.locked_by.clone(), caller).await?;
         let renewed = self.context.engine.renew_each(names, renew).await;
         Ok(ok(Renewed {
             renewed: renewed.map_err(unavailable)?,
         }))
     }
 
-    async fn delete(&self, request: &mut Request) -> ViewResult {
+    async fn delete(&self, request: &mut Request, caller: &Caller) -> ViewResult {
+        caller.require(Verb::Acquire)?;
         let locked_by = {
             let data = request.data().await?;
-            let locked_by = Fields::new(&data, self.context.limits, None).and_then(Fields::only_locked_by);
+            let locked_by =
+                Fields::new(&data, self.context.limits, caller.owner(), None).and_then(Fields::only_locked_by);
             locked_by.map_err(ApiException::validation_error)?
         };
-        let names = self.held_by(locked_by.clone()).await?;
+        let names = self.held_by(locked_by.clone(), caller).await?;
         let release = Release::by(Some(locked_by));
         let released = self.context.engine.release_each(names, release).await;
         Ok(ok(Released {
@@ -78,13 +94,15 @@ impl ResourceListView<'_> {
 
     /// What the key holds. Whatever it has been told of is among it: that was
     /// committed before.
-    async fn held_by(&self, locked_by: LockedBy) -> Result<Vec<ResourceName>, ApiException> {
+    async fn held_by(&self, locked_by: LockedBy, caller: &Caller) -> Result<Vec<ResourceName>, ApiException> {
         let catalog = self.context.catalog.clone();
-        let names = look_up(move || catalog.held_by(&locked_by)).await?;
+        let mut names = look_up(move || catalog.held_by(&locked_by)).await?;
         if names.len() > HELD_BY_MAX {
             let message = format!("This key holds more than {HELD_BY_MAX} resources; name them one by one.");
             return Err(ApiException::new(StatusCode::BAD_REQUEST, message));
         }
+        // The token may have been for more names when these were acquired.
+        names.retain(|name| caller.require_on(Verb::Acquire, name.as_str()).is_ok());
         Ok(names)
     }
 }

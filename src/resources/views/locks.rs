@@ -2,12 +2,14 @@
 
 use actix_web::http::{Method, StatusCode};
 
-use super::resource::{deadlock, idempotency_key};
+use super::resource::{deadlock, idempotency_key, require_still};
 use super::{LOCKED, SUPERSEDED, TIMED_OUT, key_reused, ok, refuse, unavailable};
+use crate::access::Verb;
 use crate::engine::Answer;
 use crate::lock::Outcome;
 use crate::resources::Context;
 use crate::resources::bodies::AcquiredTogether;
+use crate::resources::permissions::Caller;
 use crate::resources::serializers::{Acquisition, Fields};
 use crate::rest::exceptions::ApiException;
 use crate::rest::{Request, View, ViewResult};
@@ -22,16 +24,23 @@ impl View for LocksView<'_> {
     const NAME: &'static str = "Locks";
     const ALLOWED_METHODS: &'static str = "POST, OPTIONS";
 
-    async fn handle(&self, request: &mut Request) -> Option<ViewResult> {
+    type User = Caller;
+
+    async fn authenticate(&self, request: &Request) -> Result<Caller, ApiException> {
+        self.context.access.caller(request).await
+    }
+
+    async fn handle(&self, request: &mut Request, caller: Caller) -> Option<ViewResult> {
         match *request.method() {
-            Method::POST => Some(self.post(request).await),
+            Method::POST => Some(self.post(request, &caller).await),
             _ => None,
         }
     }
 }
 
 impl LocksView<'_> {
-    async fn post(&self, request: &mut Request) -> ViewResult {
+    async fn post(&self, request: &mut Request, caller: &Caller) -> ViewResult {
+        caller.require(Verb::Acquire)?;
         let key = idempotency_key(request);
         let Acquisition {
             wanted: names,
@@ -39,13 +48,23 @@ impl LocksView<'_> {
             timeout,
         } = {
             let data = request.data().await?;
-            let fields = Fields::new(&data, self.context.limits, key.as_deref());
+            let fields = Fields::new(&data, self.context.limits, caller.owner(), key.as_deref());
             let acquisition = fields.and_then(Fields::acquisition_together);
             acquisition.map_err(ApiException::validation_error)?
         };
         request.forget_body();
+        caller.require_on_each(Verb::Acquire, &names)?;
+        let waited = timeout.map(|_| acquire.locked_by.clone());
         let acquired = self.context.engine.acquire_together(names.clone(), acquire, timeout);
-        Ok(match acquired.await.map_err(unavailable)? {
+        let acquired = acquired.await;
+        if let Some(locked_by) = waited {
+            let granted = match &acquired {
+                Ok(Answer::Decided(outcome)) => outcome.granted(),
+                _ => &[],
+            };
+            require_still(self.context, caller, &names, &locked_by, granted).await?;
+        }
+        Ok(match acquired.map_err(unavailable)? {
             Answer::Decided(Outcome::AcquiredTogether(grants) | Outcome::AcquiredTogetherBefore(grants)) => {
                 ok(AcquiredTogether::new(&names, &grants))
             }

@@ -8,10 +8,14 @@ use super::{
     ACQUIRED, DEADLOCK, INVALID_RENEW, INVALID_UNLOCK, LOCKED, NOT_ACQUIRED, SUPERSEDED, TIMED_OUT, UNKNOWN,
     key_reused, ok, refuse, unavailable,
 };
+use crate::access::Verb;
 use crate::engine::{Answer, Unavailable};
-use crate::lock::{Acquire, Grant, Held, Outcome, Release, ResourceName, Snapshot};
+use crate::lock::{Acquire, Break, Grant, Held, LockedBy, Outcome, Release, ResourceName, Snapshot};
 use crate::resources::Context;
-use crate::resources::bodies::{Deadlock, Error, Representation, Success, WithResource, etag};
+use crate::resources::bodies::{
+    Deadlock, Error, HowBroken, NotAcquiredSinceBroken, Representation, Success, WithResource, etag,
+};
+use crate::resources::permissions::Caller;
 use crate::resources::serializers::{Acquisition, Fields, Watching};
 use crate::rest::exceptions::ApiException;
 use crate::rest::{Request, Response, View, ViewResult};
@@ -37,27 +41,38 @@ impl View for ResourceView<'_> {
     const NAME: &'static str = "Resource";
     const ALLOWED_METHODS: &'static str = "GET, PUT, PATCH, DELETE, HEAD, OPTIONS";
 
-    async fn handle(&self, request: &mut Request) -> Option<ViewResult> {
+    type User = Caller;
+
+    async fn authenticate(&self, request: &Request) -> Result<Caller, ApiException> {
+        self.context.access.caller(request).await
+    }
+
+    async fn handle(&self, request: &mut Request, caller: Caller) -> Option<ViewResult> {
         let (context, name) = (self.context, self.name);
         match *request.method() {
-            Method::GET | Method::HEAD => Some(show(context, name, request).await),
-            Method::PUT => Some(acquire(context, name, request).await),
-            Method::PATCH => Some(renew(context, name, request).await),
-            Method::DELETE => Some(release(context, name, request).await),
+            Method::GET | Method::HEAD => Some(show(context, name, request, &caller).await),
+            Method::PUT => Some(acquire(context, name, request, &caller).await),
+            Method::PATCH => Some(renew(context, name, request, &caller).await),
+            Method::DELETE => Some(release(context, name, request, &caller).await),
             _ => None,
         }
     }
 }
 
-async fn show(context: &Context, name: &str, request: &Request) -> ViewResult {
+async fn show(context: &Context, name: &str, request: &Request, caller: &Caller) -> ViewResult {
+    caller.require_on(Verb::Read, name)?;
     let watching = Watching::read(&request.query(), context.limits).map_err(ApiException::validation_error)?;
     let unknown = || ApiException::new(StatusCode::NOT_FOUND, UNKNOWN);
     let name = ResourceName::new(name).ok_or_else(unknown)?;
+    let has_waited = watching.is_some();
     let snapshot = match watching {
         None => context.engine.look(name).await,
         Some(watching) => watch(context, name, request, watching).await,
     };
     let snapshot = snapshot.map_err(unavailable)?;
+    if has_waited {
+        context.access.require_still(caller).await?;
+    }
     if !snapshot.was_ever_acquired() {
         return Err(unknown());
     }
@@ -101,7 +116,8 @@ pub(super) fn idempotency_key(request: &Request) -> Option<String> {
 }
 
 /// What PUT does.
-pub(super) async fn acquire(context: &Context, name: &str, request: &mut Request) -> ViewResult {
+pub(super) async fn acquire(context: &Context, name: &str, request: &mut Request, caller: &Caller) -> ViewResult {
+    caller.require_on(Verb::Acquire, name)?;
     let key = idempotency_key(request);
     let Acquisition {
         wanted: name,
@@ -109,14 +125,22 @@ pub(super) async fn acquire(context: &Context, name: &str, request: &mut Request
         timeout,
     } = {
         let data = request.data().await?;
-        let fields = Fields::new(&data, context.limits, key.as_deref());
+        let fields = Fields::new(&data, context.limits, caller.owner(), key.as_deref());
         let acquisition = fields.and_then(|fields| fields.acquisition(name));
         acquisition.map_err(ApiException::validation_error)?
     };
     request.forget_body();
     let wants_representation = request.prefers_representation();
     let asked = wants_representation.then(|| (name.clone(), acquire.clone()));
+    let waited = timeout.map(|_| (name.clone(), acquire.locked_by.clone()));
     let answer = context.engine.acquire(name, acquire, timeout).await;
+    if let Some((name, locked_by)) = waited {
+        let granted = match &answer {
+            Ok(Answer::Decided(Outcome::Acquired(grant))) => std::slice::from_ref(grant),
+            _ => &[],
+        };
+        require_still(context, caller, &[name], &locked_by, granted).await?;
+    }
     let (status, said, grant) = match answer.map_err(unavailable)? {
         Answer::Decided(Outcome::Acquired(grant) | Outcome::AcquiredBefore(grant)) => {
             let success = Success { success: ACQUIRED };
@@ -150,6 +174,32 @@ pub(super) async fn acquire(context: &Context, name: &str, request: &mut Request
     })
 }
 
+/// Refuses somebody whose token was revoked or ran out while they waited, and
+/// frees what they were granted.
+pub(super) async fn require_still(
+    context: &Context,
+    caller: &Caller,
+    names: &[ResourceName],
+    locked_by: &LockedBy,
+    granted: &[Grant],
+) -> Result<(), ApiException> {
+    let refused = match context.access.require_still(caller).await {
+        Ok(()) => return Ok(()),
+        Err(refused) => refused,
+    };
+    for (name, grant) in names.iter().zip(granted) {
+        let release = Release {
+            fencing_token: Some(grant.fencing_token),
+            ..Release::by(Some(locked_by.clone()))
+        };
+        // If it cannot be released now it ends with its ttl, or is to be broken.
+        if let Err(error) = context.engine.release(name.clone(), release).await {
+            log::warn!("{name:?} was granted to a token that is good for nothing, and not released: {error}");
+        }
+    }
+    Err(refused)
+}
+
 /// Either body of the original.
 #[derive(Serialize)]
 #[serde(untagged)]
@@ -167,6 +217,7 @@ fn show_grant(snapshot: &mut Snapshot, grant: &Grant, acquire: Acquire) {
     snapshot.fencing_token = grant.fencing_token;
     snapshot.seen_at = grant.acquired_at;
     snapshot.held = Some(Held {
+        owner: acquire.locked_by.owner().cloned(),
         label: acquire.label,
         ttl: acquire.ttl,
         acquired_at: grant.acquired_at,
@@ -181,10 +232,11 @@ pub(super) fn deadlock(names: &[ResourceName]) -> Response {
 
 /// What DELETE does. The state is looked at before the fields, so that a free
 /// resource is "not acquired" whatever the body says.
-pub(super) async fn release(context: &Context, name: &str, request: &mut Request) -> ViewResult {
+pub(super) async fn release(context: &Context, name: &str, request: &mut Request, caller: &Caller) -> ViewResult {
+    caller.require_on(Verb::Acquire, name)?;
     let key = idempotency_key(request);
     let data = request.data().await?;
-    let (release, errors) = match Fields::new(&data, context.limits, key.as_deref()) {
+    let (release, errors) = match Fields::new(&data, context.limits, caller.owner(), key.as_deref()) {
         Ok(fields) => {
             let fields = fields.release().map_err(ApiException::validation_error)?;
             (fields.release, fields.errors)
@@ -195,9 +247,11 @@ pub(super) async fn release(context: &Context, name: &str, request: &mut Request
         // No such resource can ever have been acquired.
         return Ok(refuse(StatusCode::BAD_REQUEST, NOT_ACQUIRED));
     };
+    let shown = request.prefers_representation().then(|| name.clone());
     match context.engine.release(name, release).await.map_err(unavailable)? {
         Outcome::Released | Outcome::ReleasedBefore => Ok(Response::no_content()),
         Outcome::NotAcquired => Ok(refuse(StatusCode::BAD_REQUEST, NOT_ACQUIRED)),
+        Outcome::WasBroken(broken) => was_broken(context, shown, &broken).await,
         Outcome::KeyReused => Err(key_reused()),
         _ => match errors {
             Some(errors) => Err(ApiException::validation_error(errors)),
@@ -207,16 +261,35 @@ pub(super) async fn release(context: &Context, name: &str, request: &mut Request
 }
 
 /// What PATCH does.
-pub(super) async fn renew(context: &Context, name: &str, request: &mut Request) -> ViewResult {
+pub(super) async fn renew(context: &Context, name: &str, request: &mut Request, caller: &Caller) -> ViewResult {
+    caller.require_on(Verb::Acquire, name)?;
     let data = request.data().await?;
-    let renew = Fields::new(&data, context.limits, None).and_then(Fields::renewal);
+    let renew = Fields::new(&data, context.limits, caller.owner(), None).and_then(Fields::renewal);
     let renew = renew.map_err(ApiException::validation_error)?;
     let Some(name) = ResourceName::new(name) else {
         return Ok(refuse(StatusCode::BAD_REQUEST, NOT_ACQUIRED));
     };
+    let shown = request.prefers_representation().then(|| name.clone());
     Ok(match context.engine.renew(name, renew).await.map_err(unavailable)? {
         Outcome::Renewed(snapshot) => ok(Representation::from(snapshot.as_ref())),
         Outcome::NotAcquired => refuse(StatusCode::BAD_REQUEST, NOT_ACQUIRED),
+        Outcome::WasBroken(broken) => return was_broken(context, shown, &broken).await,
         _ => refuse(StatusCode::BAD_REQUEST, INVALID_RENEW),
     })
+}
+
+/// What a former holder is told whose lock was broken; with the resource as it
+/// is now, if that is `shown`.
+async fn was_broken(context: &Context, shown: Option<ResourceName>, broken: &Break) -> ViewResult {
+    let said = NotAcquiredSinceBroken {
+        error: NOT_ACQUIRED,
+        broken: HowBroken::from(broken),
+    };
+    let Some(name) = shown else {
+        return Ok(Response::new(StatusCode::BAD_REQUEST, said));
+    };
+    let snapshot = context.engine.look(name).await.map_err(unavailable)?;
+    let resource = Representation::from(&snapshot);
+    Ok(Response::new(StatusCode::BAD_REQUEST, WithResource { said, resource })
+        .with_header(PREFERENCE_APPLIED, HeaderValue::from_static("return=representation")))
 }

@@ -144,7 +144,7 @@ fn the_holder_of_what_it_waits_for_passes_it() {
 fn a_request_for_several_that_is_sent_again_gets_the_same_grants() {
     let mut world = World::new();
     let ask = |key: &str, body: &str| Acquire {
-        request: RequestId::new(key, [Some(body)]),
+        request: RequestId::new(key, None, [Some(body)]),
         ..wish("m")
     };
     let mut together = |names: &str, acquire: &Acquire| {

@@ -4,7 +4,7 @@ use super::{NOW, acquire, decide_all, free, give_back, held, key, release};
 use crate::lock::{Acquire, LockedBy, Operation, Outcome, Release, RequestId};
 
 fn request(key: &str, body: &str) -> Option<RequestId> {
-    RequestId::new(key, [Some(body)])
+    RequestId::new(key, None, [Some(body)])
 }
 
 /// As `acquire`, by a request that may be sent again.

@@ -1,0 +1,9 @@
+//! Who may do what: tokens, and the verbs and names that they are for.
+//!
+//! Pure: where tokens are stored, and how a request shows one, is for others.
+
+mod key;
+mod token;
+
+pub use key::{KeyHash, TokenKey};
+pub use token::{Token, UnknownVerb, Verb, Verbs};

@@ -1,0 +1,69 @@
+//! `cls listtokens`.
+
+use std::io::{self, Write};
+
+use chrono::{DateTime, SecondsFormat};
+use clap::Args;
+
+use crate::access::Token;
+use crate::clock::Timestamp;
+use crate::db::{Database, DatabaseUrl, IfMissing};
+use crate::management::CommandError;
+use crate::settings::Settings;
+
+/// List the tokens, without their keys, which nobody knows.
+#[derive(Debug, Args)]
+pub struct Listtokens {}
+
+const HEAD: [&str; 7] = ["ID", "NAME", "CAN", "PREFIXES", "CREATED", "EXPIRES", "STATE"];
+
+impl Listtokens {
+    pub(super) fn run(self, settings: &Settings) -> Result<(), CommandError> {
+        let url = DatabaseUrl::parse(&settings.database_url)?;
+        let mut database = Database::open(&url, IfMissing::Refuse)?;
+        database.require_migrated()?;
+        let tokens = database.into_tokens().list().map_err(CommandError::Tokens)?;
+        let now = Timestamp::wall_clock();
+        let rows = tokens.iter().map(|token| row(token, now));
+        let rows: Vec<_> = [HEAD.map(str::to_owned)].into_iter().chain(rows).collect();
+        let widths = HEAD.iter().enumerate().map(|(column, _)| {
+            let widths = rows.iter().map(|row| row[column].chars().count());
+            widths.max().unwrap_or_default()
+        });
+        let widths: Vec<_> = widths.collect();
+        let mut out = io::stdout().lock();
+        for row in rows {
+            let cells = row.iter().zip(&widths);
+            let line: Vec<_> = cells.map(|(cell, width)| format!("{cell:width$}")).collect();
+            writeln!(out, "{}", line.join("  ").trim_end())?;
+        }
+        Ok(())
+    }
+}
+
+fn row(token: &Token, now: Timestamp) -> [String; HEAD.len()] {
+    let prefixes: Vec<_> = token.prefixes.iter().map(|prefix| format!("{prefix:?}")).collect();
+    let state = match token.revoked_at {
+        Some(at) => format!("revoked {}", date(at)),
+        None if token.is_good_at(now) => "good".to_owned(),
+        None => "expired".to_owned(),
+    };
+    [
+        token.id.to_string(),
+        token.name.as_str().to_owned(),
+        token.verbs.to_string(),
+        if prefixes.is_empty() {
+            "all".to_owned()
+        } else {
+            prefixes.join(" ")
+        },
+        date(token.created_at),
+        token.expires_at.map_or_else(|| "never".to_owned(), date),
+        state,
+    ]
+}
+
+fn date(at: Timestamp) -> String {
+    let at = DateTime::from_timestamp_micros(at.as_us());
+    at.map_or_else(String::new, |at| at.to_rfc3339_opts(SecondsFormat::Secs, true))
+}

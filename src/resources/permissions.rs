@@ -1,0 +1,103 @@
+//! Who asks, and what they may do.
+
+use std::sync::Arc;
+
+use crate::access::{KeyHash, Token, Verb};
+use crate::engine::{Outdated, Tokens, Unavailable};
+use crate::lock::{Owner, ResourceName};
+use crate::resources::views::{look_up, unavailable};
+use crate::rest::Request;
+use crate::rest::authentication::{invalid_token, key_of, not_authenticated};
+use crate::rest::exceptions::ApiException;
+
+/// Who is let in.
+#[derive(Clone)]
+pub enum Access {
+    /// Everybody, who may do everything.
+    Open,
+    /// Whoever has a token, as far as it allows.
+    Tokens(Tokens),
+}
+
+/// Who sent a request.
+pub enum Caller {
+    /// Nobody asks for a token.
+    Anybody,
+    /// Whoever has this token.
+    Token(Arc<Token>, KeyHash),
+}
+
+impl Access {
+    /// Who sent this request.
+    ///
+    /// Errors: 401 if they show no good token, 503 if nobody can know.
+    pub(super) async fn caller(&self, request: &Request) -> Result<Caller, ApiException> {
+        let Self::Tokens(tokens) = self else {
+            return Ok(Caller::Anybody);
+        };
+        let key = key_of(request.authorization())?.ok_or_else(not_authenticated)?;
+        let hash = KeyHash::of(&key);
+        let token = find(tokens, &hash).await?.ok_or_else(invalid_token)?;
+        Ok(Caller::Token(token, hash))
+    }
+
+    /// The same for somebody who has waited since.
+    pub(super) async fn require_still(&self, caller: &Caller) -> Result<(), ApiException> {
+        match (self, caller) {
+            (Self::Tokens(tokens), Caller::Token(_, hash)) => {
+                find(tokens, hash).await?.map(drop).ok_or_else(invalid_token)
+            }
+            _ => Ok(()),
+        }
+    }
+}
+
+async fn find(tokens: &Tokens, hash: &KeyHash) -> Result<Option<Arc<Token>>, ApiException> {
+    if let Ok(found) = tokens.find(hash) {
+        return Ok(found);
+    }
+    let looking = tokens.clone();
+    // Apart, because it is seldom needed, and each request that waits would hold room for it.
+    Box::pin(look_up(move || looking.look())).await?;
+    tokens.find(hash).map_err(|Outdated| unavailable(Unavailable::Store))
+}
+
+impl Caller {
+    /// Whose the locks are that are taken by this request.
+    pub(super) fn owner(&self) -> Option<&Owner> {
+        match self {
+            Self::Anybody => None,
+            Self::Token(token, _) => Some(&token.name),
+        }
+    }
+
+    /// Errors: 403 if this is not allowed.
+    pub(super) fn require(&self, verb: Verb) -> Result<(), ApiException> {
+        match self {
+            Self::Token(token, _) if !token.verbs.allow(verb) => Err(ApiException::permission_denied()),
+            _ => Ok(()),
+        }
+    }
+
+    /// The same, to the resource of this name, which need not be valid.
+    pub(super) fn require_on(&self, verb: Verb, name: &str) -> Result<(), ApiException> {
+        self.require(verb)?;
+        match self {
+            Self::Token(token, _) if !token.is_for(name) => Err(ApiException::permission_denied()),
+            _ => Ok(()),
+        }
+    }
+
+    /// The same, to all of these.
+    pub(super) fn require_on_each(&self, verb: Verb, names: &[ResourceName]) -> Result<(), ApiException> {
+        names.iter().try_for_each(|name| self.require_on(verb, name.as_str()))
+    }
+
+    /// The prefixes of the names that are shown; `None` is all.
+    pub(super) fn prefixes(&self) -> Option<Vec<String>> {
+        match self {
+            Self::Token(token, _) if !token.prefixes.is_empty() => Some(token.prefixes.clone()),
+            _ => None,
+        }
+    }
+}
