@@ -48,6 +48,10 @@ pub const BODY_BYTES_MAX: usize = 1 << 20;
 /// byte a second holds a connection, with DISCONNECT_WAIT_MAX, for ten seconds.
 pub const BODY_WAIT_MAX: Duration = Duration::from_secs(8);
 
+/// Bytes of a body that is read although nobody wants it, so that the
+/// connection can be kept.
+pub const BODY_BYTES_SKIPPED_MAX: usize = 16 << 10;
+
 /// How long the head of a request may take to arrive.
 pub const HEAD_WAIT_MAX: Duration = Duration::from_secs(5);
 

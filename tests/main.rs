@@ -1,6 +1,7 @@
 //! Every test that needs a running server, a file or a process. The folders
 //! mirror what they test: URLs, commands, faults.
 
+mod access;
 mod conformance;
 mod faults;
 mod layers;

@@ -12,6 +12,7 @@ mod requests;
 
 use std::sync::LazyLock;
 
+use utoipa::openapi::security::SecurityRequirement;
 use utoipa::openapi::{Components, Info, License, OpenApi, OpenApiBuilder, Tag};
 
 use crate::rest::{Render, Rendered};
@@ -30,6 +31,9 @@ After a 503 the request may have been carried out or not; `Retry-After` says whe
 Each path is the same without its final slash, and `/resource/` is the same as `/resources/`. OPTIONS is answered \
 everywhere, HEAD wherever GET is. Texts are read as Django REST framework reads them: numbers may come as text and \
 text as numbers, white space around them does not count, unknown fields are ignored.";
+
+/// Only other schemes have some.
+const NO_SCOPES: [&str; 0] = [];
 
 static DOCUMENT: LazyLock<OpenApi> = LazyLock::new(document);
 static JSON: LazyLock<Written> = LazyLock::new(|| DOCUMENT.to_json().map_err(|error| error.to_string()));
@@ -80,5 +84,10 @@ fn document() -> OpenApi {
         .tags(Some(tags))
         .paths(operations::paths())
         .components(Some(components))
+        .security(Some([
+            SecurityRequirement::default(),
+            SecurityRequirement::new("token", NO_SCOPES),
+            SecurityRequirement::new("basic", NO_SCOPES),
+        ]))
         .build()
 }

@@ -17,7 +17,7 @@ use actix_web::{HttpRequest, HttpResponse};
 use futures_util::StreamExt;
 use tokio::time::timeout;
 
-use crate::limits::{BODY_BYTES_MAX, BODY_WAIT_MAX};
+use crate::limits::{BODY_BYTES_MAX, BODY_BYTES_SKIPPED_MAX, BODY_WAIT_MAX};
 use crate::rest::conditional::ETag;
 use crate::rest::exceptions::ApiException;
 use crate::rest::parsers::{self, Data};
@@ -32,6 +32,8 @@ pub struct Request {
     http: HttpRequest,
     payload: Payload,
     body: Bytes,
+    /// Whether the body was read to its end.
+    is_read: bool,
     /// The body as text where it came in a charset other than UTF-8.
     decoded: String,
 }
@@ -43,6 +45,7 @@ impl Request {
             http,
             payload,
             body: Bytes::new(),
+            is_read: false,
             decoded: String::new(),
         }
     }
@@ -138,6 +141,7 @@ impl Request {
     /// 415 if it is of a type that is not read.
     pub async fn data(&mut self) -> Result<Data<'_>, ApiException> {
         self.body = self.read_body().await?;
+        self.is_read = true;
         let content_type = match self.http.headers().get(CONTENT_TYPE) {
             None => "".into(),
             Some(value) => String::from_utf8_lossy(value.as_bytes()),
@@ -152,10 +156,24 @@ impl Request {
         self.decoded = String::new();
     }
 
+    /// Reads what has arrived of a small body that nobody asked for: with all of
+    /// it read the connection can be used for the next request.
+    pub(super) async fn skip_body(&mut self) {
+        let is_small = |bytes: usize| (1..=BODY_BYTES_SKIPPED_MAX).contains(&bytes);
+        if !self.is_read && self.announced_bytes().is_some_and(is_small) {
+            // Whatever is wrong with it ends the connection, as what is missing does.
+            let _ = ready_soon(pin!(read_to_end(&mut self.payload))).await;
+        }
+    }
+
+    /// How long the body is by its head.
+    fn announced_bytes(&self) -> Option<usize> {
+        let announced = self.http.headers().get(CONTENT_LENGTH)?;
+        announced.to_str().ok()?.parse().ok()
+    }
+
     async fn read_body(&mut self) -> Result<Bytes, ApiException> {
-        let announced = self.http.headers().get(CONTENT_LENGTH);
-        let announced = announced.and_then(|length| length.to_str().ok()?.parse::<usize>().ok());
-        if announced.is_some_and(|bytes| bytes > BODY_BYTES_MAX) {
+        if self.announced_bytes().is_some_and(|bytes| bytes > BODY_BYTES_MAX) {
             return Err(ApiException::body_too_large(BODY_BYTES_MAX));
         }
         let mut body = pin!(read_to_end(&mut self.payload));

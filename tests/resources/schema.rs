@@ -287,6 +287,13 @@ fn what_is_answered_is_described() {
     ask("/resources/{name}/release/", "POST", "", &[json], &mine, 204);
     ask("/resources/{name}/release/", "POST", "", &[json], &mine, 400);
     ask("/resources/{name}/acquire/", "POST", "", &[json, prefer], &longer, 200);
+    let reason = "{\"reason\": \"gone\"}";
+    ask("/resources/{name}/break/", "POST", "", &[json], "{}", 400);
+    ask("/resources/{name}/break/", "POST", "", &[json], reason, 200);
+    ask("/resources/{name}/break/", "POST", "", &[json], reason, 400);
+    ask("/resources/{name}/release/", "POST", "", &[json], &mine, 400);
+    ask("/resources/{name}/renew/", "POST", "", &[json, prefer], &mine, 400);
+    ask("/resources/{name}/acquire/", "POST", "", &[json], &longer, 200);
     ask(LIST, "GET", "", &[], "", 200);
     ask(LIST, "GET", "?page=9", &[], "", 404);
     ask(LIST, "GET", "?page_size=0&ordering=x", &[], "", 400);

@@ -6,13 +6,15 @@ use utoipa::openapi::schema::{
     AdditionalProperties, AnyOfBuilder, ArrayBuilder, ComponentsBuilder, KnownFormat, Object, ObjectBuilder,
     OneOfBuilder, Schema, SchemaFormat, Type,
 };
+use utoipa::openapi::security::{ApiKey, ApiKeyValue, Http, HttpAuthScheme, SecurityScheme};
 use utoipa::openapi::{Components, Content, ContentBuilder, Header, Ref, RefOr, Response, ResponseBuilder};
 use utoipa::{PartialSchema, ToSchema};
 
 use crate::limits::{BODY_BYTES_MAX, BODY_WAIT_MAX, RETRY_AFTER};
 use crate::resources::bodies;
 use crate::resources::bodies::{
-    Acquired, AcquiredTogether, Deadlock, Released, Renewed, Representation, Validity, WithResource,
+    Acquired, AcquiredTogether, Broken, Deadlock, HowBroken, NotAcquiredSinceBroken, Released, Renewed, Representation,
+    Validity, WithResource,
 };
 use crate::rest::pagination::PaginatedResponse;
 
@@ -32,6 +34,7 @@ pub(super) type Error = bodies::Error;
 /// The names of `WithResource` for each; the crate names a generic type once.
 const SUCCESS_WITH_RESOURCE: &str = "SuccessWithResource";
 const ERROR_WITH_RESOURCE: &str = "ErrorWithResource";
+const BROKEN_WITH_RESOURCE: &str = "NotAcquiredSinceBrokenWithResource";
 
 pub(super) type Page = PaginatedResponse<Representation>;
 
@@ -66,6 +69,10 @@ pub(super) fn success_with_resource() -> Ref {
 
 pub(super) fn error_with_resource() -> Ref {
     Ref::from_schema_name(ERROR_WITH_RESOURCE)
+}
+
+pub(super) fn broken_with_resource() -> Ref {
+    Ref::from_schema_name(BROKEN_WITH_RESOURCE)
 }
 
 pub(super) fn field_errors() -> Ref {
@@ -124,7 +131,9 @@ pub(super) fn not_found() -> Response {
 }
 
 /// What each operation may answer, by status and name.
-pub(super) const TO_ALL: [(&str, &str); 3] = [
+pub(super) const TO_ALL: [(&str, &str); 5] = [
+    ("401", "NotAuthenticated"),
+    ("403", "PermissionDenied"),
     ("405", "MethodNotAllowed"),
     ("406", "NotAcceptable"),
     ("503", "Unavailable"),
@@ -149,14 +158,23 @@ pub(super) fn components(components: Components) -> Components {
             .header_ref("Retry-After", header("Retry-After"))
             .build()
     };
+    let token = ApiKeyValue::with_description("Authorization", "`Token KEY`, where the server asks for tokens.");
+    let mut basic = Http::new(HttpAuthScheme::Basic);
+    basic.description = Some("The key of a token as the password; the name does not matter.".to_owned());
     let too_large = format!("The request body is larger than {BODY_BYTES_MAX} bytes.");
     ComponentsBuilder::from(components)
         .schema_from::<Success>()
         .schema_from::<Error>()
         .schema(SUCCESS_WITH_RESOURCE, WithResource::<Success>::schema())
         .schema(ERROR_WITH_RESOURCE, WithResource::<Error>::schema())
+        .schema(BROKEN_WITH_RESOURCE, WithResource::<NotAcquiredSinceBroken>::schema())
         .schema_from::<Representation>()
         .schema_from::<Deadlock>()
+        .schema_from::<Broken>()
+        .schema_from::<HowBroken>()
+        .schema_from::<NotAcquiredSinceBroken>()
+        .security_scheme("token", SecurityScheme::ApiKey(ApiKey::Header(token)))
+        .security_scheme("basic", SecurityScheme::Http(basic))
         .schema_from::<Validity>()
         .schema_from::<AcquiredTogether>()
         .schema_from::<Acquired>()
@@ -165,6 +183,23 @@ pub(super) fn components(components: Components) -> Components {
         .schema_from::<Released>()
         .schema_from::<Detail>()
         .schema("FieldErrors", field_errors_schema())
+        .response(
+            "NotAuthenticated",
+            refused(
+                "No good token is shown, where tokens are asked for.",
+                "Authentication credentials were not provided.",
+            )
+            .header_ref("WWW-Authenticate", header("WWW-Authenticate"))
+            .build(),
+        )
+        .response(
+            "PermissionDenied",
+            refused(
+                "The token is not for this, or not for the resource of this name.",
+                "You do not have permission to perform this action.",
+            )
+            .build(),
+        )
         .response(
             "MethodNotAllowed",
             refused(
@@ -226,6 +261,7 @@ pub(super) fn components(components: Components) -> Components {
                 ),
             ),
         )
+        .header("WWW-Authenticate", text_header("How to show a token.", "Token"))
         .header(
             "ETag",
             text_header(

@@ -7,7 +7,7 @@ use utoipa::openapi::schema::{
 
 use crate::limits::{
     LABEL_CHARS_MAX, LIST_PAGE_SIZE, LIST_PAGE_SIZE_MAX, LOCKED_BY_CHARS_MAX, NAME_CHARS_MAX, NAMES_TOGETHER_MAX,
-    SEARCH_CHARS_MAX, SEARCH_WORDS_MAX, TIMEOUT_SECONDS_MAX, TTL_SECONDS_MAX,
+    REASON_CHARS_MAX, SEARCH_CHARS_MAX, SEARCH_WORDS_MAX, TIMEOUT_SECONDS_MAX, TTL_SECONDS_MAX,
 };
 use crate::resources::filters::ORDERING;
 
@@ -86,6 +86,11 @@ pub(super) fn timeout() -> Object {
 pub(super) fn label() -> Object {
     let label = "Who holds it and why, for people; shown to all. Null or blank: none.";
     or_null(text(LABEL_CHARS_MAX, NO_NUL, label), Type::String)
+}
+
+pub(super) fn reason() -> Object {
+    let reason = "Why the lock is broken, for people; shown to whoever held it.";
+    text(REASON_CHARS_MAX, NOT_BLANK, reason).min_length(Some(1)).build()
 }
 
 pub(super) fn renewed_label() -> Object {

@@ -9,18 +9,20 @@ use utoipa::openapi::schema::{AdditionalProperties, Object, ObjectBuilder, Type}
 use utoipa::openapi::{Ref, Response};
 
 use super::answers::{
-    Error, HTML, JSON, Page, Success, bad_request, content, detail, error_with_resource, field_errors, header, html,
-    said, said_any_of, schema_of, slow_body, success_with_resource, with_allow,
+    Error, HTML, JSON, Page, Success, bad_request, broken_with_resource, content, detail, error_with_resource,
+    field_errors, header, html, said, said_any_of, schema_of, slow_body, success_with_resource, with_allow,
 };
 use super::parts::{
     error, free_resource, idempotency_key, in_query, key_reused, name, operation, parameter, prefer, resource,
-    with_body,
+    was_broken, with_body,
 };
 use super::{fields, requests};
 use crate::limits::HELD_BY_MAX;
-use crate::resources::bodies::{AcquiredTogether, Deadlock, Released, Renewed, Representation, Validity};
+use crate::resources::bodies::{
+    AcquiredTogether, Broken, Deadlock, NotAcquiredSinceBroken, Released, Renewed, Representation, Validity,
+};
 use crate::resources::views::{
-    ACQUIRED, DEADLOCK, INVALID_RENEW, INVALID_UNLOCK, LOCKED, NOT_ACQUIRED, SUPERSEDED, TIMED_OUT, UNKNOWN,
+    ACQUIRED, BROKEN, DEADLOCK, INVALID_RENEW, INVALID_UNLOCK, LOCKED, NOT_ACQUIRED, SUPERSEDED, TIMED_OUT, UNKNOWN,
 };
 
 pub(super) fn paths() -> Paths {
@@ -71,6 +73,7 @@ pub(super) fn paths() -> Paths {
             item(vec![(HttpMethod::Post, renew("renew_by_post", "What PATCH does"))]),
         )
         .path("/resources/{name}/check/", item(vec![(HttpMethod::Post, check())]))
+        .path("/resources/{name}/break/", item(vec![(HttpMethod::Post, break_lock())]))
         .path("/locks/", item(vec![(HttpMethod::Post, acquire_together())]))
         .path("/schema/", item(vec![(HttpMethod::Get, schema())]))
         .build()
@@ -274,18 +277,22 @@ fn renew(id: &str, summary: &str) -> Operation {
     let description = "The new end counts from now. One that has expired cannot be renewed, even if nobody took it.";
     let refused = [
         ("free", error(NOT_ACQUIRED)),
+        ("broken", was_broken()),
         ("not yours, or a later grant", error(INVALID_RENEW)),
     ];
     let operation = operation(id, "resources", summary)
         .description(Some(description))
         .parameter(name())
+        .parameter(prefer())
         .response(
             "200",
             said::<Representation>("It is renewed.", &[("renewed", resource())]).build(),
         )
         .response(
             "400",
-            bad_request("It is not held, or not so.", &[schema_of::<Error>()], &refused).build(),
+            bad_request("It is not held, or not so.", &not_held(), &refused)
+                .header_ref("Preference-Applied", header("Preference-Applied"))
+                .build(),
         )
         .response("408", slow_body_only());
     with_body::<requests::Renew>(operation, json!({"locked_by": "my-secret-key", "ttl": 60})).build()
@@ -295,20 +302,57 @@ fn release(id: &str, summary: &str) -> Operation {
     let description = "A free resource is \"not acquired\" whatever the body says.";
     let refused = [
         ("free", error(NOT_ACQUIRED)),
+        ("broken", was_broken()),
         ("not yours, or a later grant", error(INVALID_UNLOCK)),
     ];
     let operation = operation(id, "resources", summary)
         .description(Some(description))
         .parameter(name())
         .parameter(idempotency_key())
+        .parameter(prefer())
         .response("204", with_allow("It is released.").build())
         .response(
             "400",
-            bad_request("It is not held, or not so.", &[schema_of::<Error>()], &refused).build(),
+            bad_request("It is not held, or not so.", &not_held(), &refused)
+                .header_ref("Preference-Applied", header("Preference-Applied"))
+                .build(),
         )
         .response("408", slow_body_only())
         .response("422", key_reused());
     with_body::<requests::Release>(operation, json!({"locked_by": "my-secret-key", "fencing_token": 41})).build()
+}
+
+/// How it is said that nobody holds a resource.
+fn not_held() -> [Ref; 3] {
+    [
+        schema_of::<Error>(),
+        schema_of::<NotAcquiredSinceBroken>(),
+        broken_with_resource(),
+    ]
+}
+
+fn break_lock() -> Operation {
+    let broken = json!({"Success": BROKEN, "broken": resource()});
+    let description = "For locks whose holder is gone. The fencing token rises, and whoever held the lock is told at its \
+                       next renewal or release. Each is a line in the server's log.";
+    let operation = operation("break", "resources", "Free a resource without its key")
+        .description(Some(description))
+        .parameter(name())
+        .response(
+            "200",
+            said::<Broken>("It is free; this is how it was.", &[("broken", broken)]).build(),
+        )
+        .response(
+            "400",
+            bad_request(
+                "It is not held.",
+                &[schema_of::<Error>()],
+                &[("free", error(NOT_ACQUIRED))],
+            )
+            .build(),
+        )
+        .response("408", slow_body_only());
+    with_body::<requests::Break>(operation, json!({"reason": "host 7 is gone"})).build()
 }
 
 fn check() -> Operation {

@@ -10,7 +10,7 @@ use utoipa::openapi::{Ref, RefOr, Required, Response, Schema};
 use super::answers::{JSON, TO_ALL, TO_BODIES, content, detail, not_found, said_any_of, schema_of};
 use super::{fields, requests};
 use crate::limits::IDEMPOTENCY_KEY_CHARS_MAX;
-use crate::resources::views::KEY_REUSED;
+use crate::resources::views::{KEY_REUSED, NOT_ACQUIRED};
 
 pub(super) fn operation(id: &str, tag: &str, summary: &str) -> OperationBuilder {
     let operation = OperationBuilder::new()
@@ -100,6 +100,7 @@ pub(super) fn resource() -> Value {
     json!({
         "name": "nightly-report",
         "locked": true,
+        "owner": "reports",
         "label": "report of Tuesday, host 7",
         "ttl": 60,
         "acquired_at": "2026-01-31T23:59:59.000001Z",
@@ -114,6 +115,7 @@ pub(super) fn free_resource() -> Value {
     json!({
         "name": "nightly-report",
         "locked": false,
+        "owner": null,
         "label": null,
         "ttl": null,
         "acquired_at": null,
@@ -122,6 +124,12 @@ pub(super) fn free_resource() -> Value {
         "fencing_token": 41,
         "waiters": 0
     })
+}
+
+/// What a former holder is told.
+pub(super) fn was_broken() -> Value {
+    let broken = json!({"at": "2026-02-01T00:00:07.000001Z", "by": "oncall", "reason": "host 7 is gone"});
+    json!({"Error": NOT_ACQUIRED, "broken": broken})
 }
 
 pub(super) fn key_reused() -> Response {

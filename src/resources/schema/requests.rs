@@ -69,6 +69,14 @@ pub(super) struct Check {
     fencing_token: i64,
 }
 
+/// What `break` reads.
+#[derive(ToSchema)]
+#[expect(dead_code, reason = "only its schema is used")]
+pub(super) struct Break {
+    #[schema(schema_with = fields::reason)]
+    reason: String,
+}
+
 /// What PATCH of all reads.
 #[derive(ToSchema)]
 #[expect(dead_code, reason = "only its schema is used")]
@@ -113,6 +121,7 @@ pub(super) fn components(components: Components) -> Components {
         components.schema_from::<T>().schema(form_name::<T>(), form::<T>())
     }
     let components = ComponentsBuilder::from(components);
+    let components = with::<Break>(components);
     let components = with::<Check>(with::<Release>(with::<Renew>(with::<Acquire>(components))));
     with::<AcquireTogether>(with::<ReleaseAll>(with::<RenewAll>(components))).build()
 }

@@ -1,0 +1,133 @@
+//! `AUTH`, and the commands that make, list and revoke tokens.
+
+use super::*;
+
+on_both! {
+    what_was_made_is_listed_and_revoked
+    a_token_that_is_not_there_cannot_be_revoked
+}
+
+mod claims {
+    use super::*;
+
+    fn run(server: &Server, arguments: &[&str]) -> (Option<i32>, String, String) {
+        let output = server.cls().run(arguments);
+        let text = |bytes| String::from_utf8(bytes).expect("text");
+        (output.status.code(), text(output.stdout), text(output.stderr))
+    }
+
+    pub(super) fn what_was_made_is_listed_and_revoked() {
+        let server = guarded();
+        let (code, key, said) = run(
+            &server,
+            &[
+                "createtoken",
+                "ci",
+                "--prefix",
+                "a b",
+                "--prefix",
+                "c",
+                "--expires",
+                "2100-01-01",
+            ],
+        );
+        assert_eq!((code, key.trim().len()), (Some(0), 40), "{said}");
+        assert!(!said.contains(key.trim()));
+        run(&server, &["createtoken", "oncall", "--can", "read, break"]);
+
+        let (_, table, _) = run(&server, &["listtokens"]);
+        assert!(!table.contains(key.trim()));
+        let lines: Vec<Vec<&str>> = table.lines().map(|line| line.split_whitespace().collect()).collect();
+        assert_eq!(
+            lines[0],
+            ["ID", "NAME", "CAN", "PREFIXES", "CREATED", "EXPIRES", "STATE"]
+        );
+        assert_eq!(lines[1][..6], ["1", "ci", "acquire,read", "\"a", "b\"", "\"c\""]);
+        assert_eq!(lines[1][7..], ["2100-01-01T00:00:00Z", "good"]);
+        assert_eq!(lines[2][..4], ["2", "oncall", "read,break", "all"]);
+        assert_eq!(lines[2][5..], ["never", "good"]);
+
+        let (code, said, _) = run(&server, &["revoketoken", "--id", "1"]);
+        assert_eq!(
+            (code, said.as_str()),
+            (
+                Some(0),
+                "Revoked 1 token(s); every server refuses them within 2 seconds.\n"
+            )
+        );
+        let (_, table, _) = run(&server, &["listtokens"]);
+        assert!(table.lines().nth(1).expect("it stays").contains("revoked 2"), "{table}");
+    }
+
+    pub(super) fn a_token_that_is_not_there_cannot_be_revoked() {
+        let server = guarded();
+        run(&server, &["createtoken", "ci"]);
+        assert_eq!(run(&server, &["revoketoken", "ci"]).0, Some(0));
+
+        for arguments in [
+            &["revoketoken", "ci"][..],
+            &["revoketoken", "CI"],
+            &["revoketoken", "--id", "9"],
+        ] {
+            let (code, _, said) = run(&server, arguments);
+            assert_eq!(code, Some(1));
+            assert_eq!(
+                said,
+                "cls: there is no such token that is good; `cls listtokens` shows them all\n"
+            );
+        }
+    }
+}
+
+#[test]
+fn an_address_that_others_can_reach_needs_a_decision() {
+    let server = Server::start();
+    let cls = server.cls();
+    for address in ["0.0.0.0:0", "[::]:0", "192.0.2.1:8000"] {
+        let output = cls.run(&["runserver", address]);
+        assert_eq!(output.status.code(), Some(2));
+        let said = String::from_utf8_lossy(&output.stderr);
+        let line = said.lines().last().expect("a line");
+        assert!(
+            line.contains("set AUTH=required and make a token with `cls createtoken NAME`"),
+            "{line}"
+        );
+    }
+}
+
+#[test]
+fn a_mistyped_mode_is_refused() {
+    let directory = tempfile::tempdir().expect("a directory");
+    let output = crate::support::Cls::in_directory(directory.path())
+        .with("AUTH", "on")
+        .run(&["runserver", "0"]);
+
+    assert_eq!(output.status.code(), Some(2));
+    assert_eq!(
+        String::from_utf8_lossy(&output.stderr),
+        "cls: AUTH must be required or off, not 'on'\n"
+    );
+}
+
+#[test]
+fn what_is_no_token_is_refused_before_anything_is_made() {
+    let server = guarded();
+    let long = "x".repeat(101);
+    for arguments in [
+        &["createtoken"][..],
+        &["createtoken", ""],
+        &["createtoken", "a\nb"],
+        &["createtoken", &long],
+        &["createtoken", "a", "--prefix", ""],
+        &["createtoken", "a", "--prefix", "a/b"],
+        &["createtoken", "a", "--can", "write"],
+        &["createtoken", "a", "--can", ""],
+        &["createtoken", "a", "--expires", "yesterday"],
+        &["createtoken", "a", "--expires", "2020-01-01"],
+        &["revoketoken"],
+        &["revoketoken", "a", "--id", "1"],
+    ] {
+        assert_eq!(server.cls().run(arguments).status.code(), Some(2), "{arguments:?}");
+    }
+    assert_eq!(server.select("SELECT count(*) FROM tokens"), ["0"]);
+}

@@ -1,0 +1,279 @@
+//! Tokens: shown, refused, limited, revoked.
+
+use std::process::Command;
+use std::time::{Duration, Instant};
+
+use super::*;
+use crate::support::eventually;
+
+on_both! {
+    the_recorded_cases_pass
+    a_token_is_for_its_prefixes_and_verbs
+    a_list_shows_what_the_token_is_for
+    a_revoked_token_is_refused_within_two_seconds
+    a_token_that_has_ended_is_refused
+    who_waits_with_a_token_that_is_revoked_gets_nothing
+    the_key_is_the_password_of_http_basic
+    the_table_has_no_key
+    a_row_that_was_written_by_hand_keeps_nobody_else_out
+}
+
+mod claims {
+    use super::*;
+
+    const DENIED: &str = r#"{"detail":"You do not have permission to perform this action."}"#;
+    const INVALID: &str = r#"{"detail":"Invalid token."}"#;
+    const KEY: &str = r#"{"locked_by": "k"}"#;
+
+    pub(super) fn the_recorded_cases_pass() {
+        let server = guarded();
+        let key = token(&server, &["conformance"]);
+        let here = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/conformance");
+
+        let output = Command::new("python3")
+            .arg(format!("{here}/conformance.py"))
+            .args([
+                "--base",
+                &server.base_url(),
+                "--with",
+                "auth",
+                "--token",
+                &key,
+                "--group",
+                "auth",
+            ])
+            .arg(format!("{here}/extra.jsonl"))
+            .output()
+            .expect("python3 is installed");
+
+        let report = String::from_utf8_lossy(&output.stdout);
+        assert!(
+            output.status.success(),
+            "{report}{}",
+            String::from_utf8_lossy(&output.stderr)
+        );
+        assert!(
+            report.contains("16 passed, 0 failed"),
+            "some cases were left out:\n{report}"
+        );
+    }
+
+    pub(super) fn a_token_is_for_its_prefixes_and_verbs() {
+        let server = guarded();
+        let key = token(
+            &server,
+            &["ci", "--prefix", "ci-", "--prefix", "deploy", "--can", "acquire"],
+        );
+        let mut client = server.client();
+        let mut ask = |method: &str, path: &str, body: &str| request(&mut client, &key, method, path, body);
+        let two = |other: &str| format!(r#"{{"locked_by": "k", "resources": ["ci-2", "{other}"]}}"#);
+
+        for (method, path, body, status) in [
+            ("PUT", "/resources/ci-1/", KEY, 200),
+            ("PUT", "/resources/deployment/", KEY, 200),
+            ("PUT", "/resources/c/", KEY, 403),
+            ("PUT", "/resources/CI-1/", KEY, 403),
+            ("PUT", "/resources/%00/", KEY, 403),
+            ("POST", "/resources/other/acquire/", KEY, 403),
+            // Whatever the body says.
+            ("DELETE", "/resources/other/", "{", 403),
+            ("PATCH", "/resources/other/", KEY, 403),
+            ("PATCH", "/resources/ci-1/", KEY, 200),
+            ("GET", "/resources/ci-1/", "", 403),
+            ("HEAD", "/resources/ci-1/", "", 403),
+            ("GET", "/resources/", "", 403),
+            ("POST", "/resources/ci-1/check/", r#"{"fencing_token": 1}"#, 403),
+            ("POST", "/resources/ci-1/break/", r#"{"reason": "x"}"#, 403),
+            ("POST", "/locks/", &two("other"), 403),
+            ("POST", "/locks/", &two("deploy"), 200),
+            ("POST", "/resources/ci-1/", KEY, 405),
+            ("OPTIONS", "/resources/other/", "", 200),
+            ("DELETE", "/resources/ci-1/", KEY, 204),
+        ] {
+            if method == "HEAD" {
+                continue;
+            }
+            let answer = ask(method, path, body);
+            assert_eq!(answer.status, status, "{method} {path} {}", answer.body);
+            assert!(status != 403 || answer.body == DENIED, "{}", answer.body);
+        }
+        assert_eq!(
+            server.select("SELECT name FROM resources ORDER BY name"),
+            ["ci-1", "ci-2", "deploy", "deployment"]
+        );
+    }
+
+    pub(super) fn a_list_shows_what_the_token_is_for() {
+        let server = guarded();
+        let all = token(&server, &["all"]);
+        let some = token(&server, &["some", "--prefix", "a", "--prefix", "c%"]);
+        let mut client = server.client();
+        for name in ["a", "ab", "b", "c", "c%25d", "A"] {
+            assert_eq!(request(&mut client, &all, "PUT", &path(name), KEY).status, 200);
+        }
+
+        for (query, expected) in [
+            ("", &["a", "ab", "c%d"][..]),
+            ("?prefix=a", &["a", "ab"]),
+            ("?prefix=b", &[]),
+            ("?ordering=-name&page_size=2", &["c%d", "ab"]),
+            ("?search=b&locked=true", &["ab"]),
+        ] {
+            let page = request(&mut client, &some, "GET", &format!("/resources/{query}"), "").json();
+            let names: Vec<_> = page["results"]
+                .as_array()
+                .expect("a list")
+                .iter()
+                .map(|row| row["name"].clone())
+                .collect();
+            assert_eq!(names, expected, "{query}");
+        }
+        let count = |key, client: &mut Client| {
+            request(client, key, "GET", "/resources/?page_size=1", "").json()["count"].clone()
+        };
+        assert_eq!(
+            (count(&some, &mut client), count(&all, &mut client)),
+            (3.into(), 6.into())
+        );
+    }
+
+    pub(super) fn a_revoked_token_is_refused_within_two_seconds() {
+        let server = guarded();
+        let (first, second) = (token(&server, &["ci"]), token(&server, &["ci"]));
+        let other = token(&server, &["other"]);
+        let mut client = server.client();
+
+        let revoked = server.cls().run(&["revoketoken", "ci"]);
+        let since = Instant::now();
+
+        assert!(String::from_utf8_lossy(&revoked.stdout).starts_with("Revoked 2 token(s);"));
+        for key in [&first, &second] {
+            eventually("it is refused", Duration::from_secs(5), || {
+                request(&mut client, key, "GET", "/resources/", "").status == 401
+            });
+        }
+        assert!(since.elapsed() < Duration::from_millis(2500), "{:?}", since.elapsed());
+        let refused = request(&mut client, &first, "PUT", &path("r"), KEY);
+        assert_eq!((refused.status, refused.body.as_str()), (401, INVALID));
+        assert_eq!(request(&mut client, &other, "PUT", &path("r"), KEY).status, 200);
+    }
+
+    pub(super) fn a_token_that_has_ended_is_refused() {
+        let server = guarded();
+        let key = token(&server, &["ci", "--expires", "1h"]);
+        let mut client = server.client();
+        assert_eq!(request(&mut client, &key, "PUT", &path("r"), KEY).status, 200);
+
+        server.select("UPDATE tokens SET expires_at_us = 1");
+
+        eventually("it is refused", Duration::from_secs(5), || {
+            request(&mut client, &key, "GET", &path("r"), "").status == 401
+        });
+        assert_eq!(server.select("SELECT locked_by FROM resources"), ["k"]);
+    }
+
+    pub(super) fn who_waits_with_a_token_that_is_revoked_gets_nothing() {
+        let server = guarded();
+        let holder = token(&server, &["holder"]);
+        let key = token(&server, &["waiter"]);
+        let (mut client, mut waiter, mut watcher) = (server.client(), server.client(), server.client());
+        assert_eq!(request(&mut client, &holder, "PUT", &path("r"), KEY).status, 200);
+        let authorization = format!("Token {key}");
+        let headers = [
+            ("Authorization", authorization.as_str()),
+            ("Content-Type", "application/json"),
+        ];
+        waiter.send_with(("PUT", &path("r")), &headers, r#"{"locked_by": "w", "timeout": 60}"#);
+        watcher.send_with(("GET", "/resources/r/?wait=60"), &headers, "");
+        eventually("it waits", Duration::from_secs(5), || {
+            request(&mut client, &holder, "GET", &path("r"), "").json()["waiters"] == 1
+        });
+
+        server.cls().run(&["revoketoken", "waiter"]);
+        eventually("it is refused", Duration::from_secs(5), || {
+            request(&mut client, &key, "GET", &path("r"), "").status == 401
+        });
+        assert_eq!(request(&mut client, &holder, "DELETE", &path("r"), KEY).status, 204);
+
+        for answer in [waiter.answer(), watcher.answer()] {
+            assert_eq!((answer.status, answer.body.as_str()), (401, INVALID));
+        }
+        assert_eq!(
+            request(&mut client, &holder, "PUT", &path("r"), KEY).status,
+            200,
+            "it is free again"
+        );
+    }
+
+    pub(super) fn the_key_is_the_password_of_http_basic() {
+        let server = guarded();
+        let key = token(&server, &["ci"]);
+        let url = format!("{}/resources/r/", server.base_url());
+
+        let curl = |user: &str| {
+            let output = Command::new("curl")
+                .args([
+                    "-s",
+                    "-o",
+                    "/dev/null",
+                    "-w",
+                    "%{http_code}",
+                    "-u",
+                    user,
+                    "-X",
+                    "PUT",
+                    "-d",
+                    "locked_by=k",
+                    &url,
+                ])
+                .output()
+                .expect("curl is installed");
+            String::from_utf8_lossy(&output.stdout).into_owned()
+        };
+
+        assert_eq!(curl(&format!("anybody:{}", &key[1..])), "401");
+        assert_eq!(curl(&format!("{key}:")), "401");
+        assert_eq!(curl(&format!("anybody:{key}")), "200");
+    }
+
+    pub(super) fn the_table_has_no_key() {
+        let server = guarded();
+        let key = token(&server, &["ci"]);
+
+        let row = server.select("SELECT name, key_hash, prefixes, verbs FROM tokens");
+
+        assert_eq!(row.len(), 1);
+        assert!(
+            row[0].starts_with("ci|") && row[0].ends_with("|[]|acquire,read"),
+            "{row:?}"
+        );
+        assert!(!row[0].contains(&key));
+        let mut client = server.client();
+        let hash = row[0].split('|').nth(1).expect("a hash");
+        assert_eq!(
+            request(&mut client, hash, "GET", "/resources/", "").status,
+            401,
+            "the hash is no key"
+        );
+        assert!(!server.log().contains(&key));
+    }
+
+    pub(super) fn a_row_that_was_written_by_hand_keeps_nobody_else_out() {
+        let server = guarded();
+        let broken = token(&server, &["broken"]);
+        let whole = token(&server, &["whole"]);
+        let mut client = server.client();
+
+        server.select("UPDATE tokens SET verbs = 'everything' WHERE name = 'broken'");
+
+        eventually("it is refused", Duration::from_secs(5), || {
+            request(&mut client, &broken, "GET", "/resources/", "").status == 401
+        });
+        assert_eq!(request(&mut client, &whole, "GET", "/resources/", "").status, 200);
+        assert!(
+            server.log().contains("row 1 of table tokens has an impossible verbs"),
+            "{}",
+            server.log()
+        );
+    }
+}
