@@ -238,8 +238,9 @@ impl Store for SqliteStore {
         })
     }
 
-    /// Nobody else serves the file; what is shown is how far the server's clock
-    /// is from the wall clock, for those who read the table with SQL.
+    /// Nobody else serves the file, though people and commands write to it. What
+    /// is shown is how far the server's clock is from the wall clock, for those
+    /// who read the table with SQL.
     fn beat(&mut self, _call: bool) -> Result<Standing, StoreError> {
         self.with_connection(|store, conn| {
             let offset_us = store.clock.offset_from_wall_clock_us();
@@ -250,7 +251,11 @@ impl Store for SqliteStore {
                     .map_err(begin_failed)?;
                 conn.clock_offset_us = offset_us;
             }
-            Ok(Standing::Known)
+            conn.forget_rows_if_others_wrote()?;
+            Ok(match std::mem::take(&mut conn.others_wrote) {
+                true => Standing::Overwritten,
+                false => Standing::Known,
+            })
         })
     }
 

@@ -75,6 +75,8 @@ pub struct Seen {
 pub enum Standing {
     /// That it lives, all the time since the last sign of life.
     Known,
+    /// The same; but somebody who is no server has changed the tables.
+    Overwritten,
     /// That it may have been gone meanwhile, so nobody told it anything; and the
     /// database may have lost what it was told last.
     Doubted,

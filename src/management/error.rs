@@ -35,6 +35,12 @@ pub enum CommandError {
     /// The database cannot be served from.
     #[error("cannot serve: {0}")]
     Store(#[from] StoreError),
+    /// A lock cannot be broken.
+    #[error("cannot break the lock: {0}")]
+    Break(StoreError),
+    /// There is no lock to be broken.
+    #[error("{0:?} is not acquired; `cls dbshell` and `SELECT * FROM held_locks` show what is")]
+    NotAcquired(String),
     /// The table of tokens cannot be used.
     #[error("cannot use the table of tokens: {0}")]
     Tokens(StoreError),

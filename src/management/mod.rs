@@ -1,6 +1,7 @@
 //! The subcommands of `cls`, named as Django's `manage.py` names them: one
 //! command a file.
 
+mod break_lock;
 mod check;
 mod createtoken;
 mod dbshell;
@@ -40,6 +41,8 @@ enum Command {
     Check(check::Check),
     /// Open the database in its own command line tool.
     Dbshell(dbshell::Dbshell),
+    /// Free a resource whose holder is gone, without its key and without a server.
+    Break(break_lock::Break),
     /// Make a token and print its key, once: only its hash is kept.
     Createtoken(createtoken::Createtoken),
     /// List the tokens, without their keys, which nobody knows.
@@ -63,6 +66,7 @@ impl CommandLine {
             Command::Sqlmigrate(command) => command.run(&settings),
             Command::Check(command) => command.run(&settings),
             Command::Dbshell(command) => command.run(&settings),
+            Command::Break(command) => command.run(&settings),
             Command::Createtoken(command) => command.run(&settings),
             Command::Listtokens(command) => command.run(&settings),
             Command::Revoketoken(command) => command.run(&settings),

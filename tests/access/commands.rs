@@ -5,6 +5,8 @@ use super::*;
 on_both! {
     what_was_made_is_listed_and_revoked
     a_token_that_is_not_there_cannot_be_revoked
+    a_lock_is_broken_without_the_server
+    a_break_from_the_command_line_serves_who_waits_at_the_server
 }
 
 mod claims {
@@ -57,6 +59,61 @@ mod claims {
         );
         let (_, table, _) = run(&server, &["listtokens"]);
         assert!(table.lines().nth(1).expect("it stays").contains("revoked 2"), "{table}");
+    }
+
+    pub(super) fn a_lock_is_broken_without_the_server() {
+        let mut server = guarded();
+        let key = token(&server, &["ci"]);
+        let held = r#"{"locked_by": "k"}"#;
+        let token = request(&mut server.client(), &key, "PUT", &path("r"), held).fencing_token();
+        server.kill();
+
+        let (code, said, error) = run(&server, &["break", "r", "--reason", " its host is gone "]);
+        assert_eq!((code, error.as_str()), (Some(0), ""));
+        assert_eq!(
+            said,
+            format!("Broke the lock on \"r\", owner \"ci\", fencing token {token}.\n")
+        );
+
+        let (code, _, error) = run(&server, &["break", "r", "--reason", "again"]);
+        assert_eq!(code, Some(1));
+        assert!(error.starts_with("cls: \"r\" is not acquired; "), "{error}");
+        for wrong in [
+            &["break", "r"][..],
+            &["break", "r", "--reason", " "],
+            &["break", "", "--reason", "x"],
+        ] {
+            assert_eq!(run(&server, wrong).0, Some(2), "{wrong:?}");
+        }
+        let server = server.kill_and_restart();
+        let mut client = server.client();
+        let told = request(&mut client, &key, "DELETE", &path("r"), held).json();
+        assert_eq!(told["broken"]["reason"], "its host is gone");
+        assert!(
+            told["broken"]["by"]
+                .as_str()
+                .is_some_and(|by| by.starts_with("cls break (uid ")),
+            "{told}"
+        );
+        assert!(request(&mut client, &key, "PUT", &path("r"), held).fencing_token() > token + 1);
+    }
+
+    pub(super) fn a_break_from_the_command_line_serves_who_waits_at_the_server() {
+        let server = Server::start();
+        let (mut client, mut waiter, mut watcher) = (server.client(), server.client(), server.client());
+        let token = client.put("r", r#"{"locked_by": "k"}"#).fencing_token();
+        waiter.send_put("r", r#"{"locked_by": "w", "timeout": 60}"#);
+        watcher.send("GET", &format!("/resources/r/?wait=60&fencing_token={token}"), "");
+        crate::support::eventually("it waits", std::time::Duration::from_secs(5), || {
+            client.get(&path("r")).json()["waiters"] == 1
+        });
+
+        assert_eq!(run(&server, &["break", "r", "--reason", "its host is gone"]).0, Some(0));
+
+        let served = waiter.answer();
+        assert_eq!(served.status, 200);
+        assert!(served.fencing_token() > token + 1, "that of the break is between");
+        assert!(watcher.answer().json()["fencing_token"].as_i64() > Some(token));
     }
 
     pub(super) fn a_token_that_is_not_there_cannot_be_revoked() {

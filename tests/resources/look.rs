@@ -33,7 +33,7 @@ pub(super) fn a_held_resource_is_told_with_every_field() {
     assert_eq!(answer.header("Content-Type"), Some("application/json"));
     assert_eq!(answer.header("Allow"), Some("GET, PUT, PATCH, DELETE, HEAD, OPTIONS"));
     let fields: Vec<_> = answer.body.split('"').skip(1).step_by(2).collect();
-    let order = "name r locked label";
+    let order = "name r locked owner label";
     assert!(fields.join(" ").starts_with(order), "{}", answer.body);
     let shown = answer.json();
     let (acquired_at, expires_at) = (&shown["acquired_at"], &shown["expires_at"]);
@@ -70,7 +70,7 @@ pub(super) fn what_does_not_apply_is_null() {
         assert_eq!(held[field], Value::Null, "a lock for ever has no {field}");
     }
     let expected = json!({
-        "name": "r", "locked": false, "label": null, "ttl": null, "acquired_at": null,
+        "name": "r", "locked": false, "owner": null, "label": null, "ttl": null, "acquired_at": null,
         "expires_at": null, "expires_in": null, "fencing_token": token, "waiters": 0,
     });
     assert_eq!(free, expected);

@@ -77,6 +77,8 @@ pub(super) struct OpenFile {
     /// SQLite's count of what other connections committed, when `rows` was
     /// last known to be true.
     data_version: Option<i64>,
+    /// Whether another connection has written since this was taken.
+    pub(super) others_wrote: bool,
     /// Whether another process had the file locked for longer than is waited
     /// for, when it was last asked.
     is_busy: bool,
@@ -127,6 +129,7 @@ impl OpenFile {
             clock_offset_us,
             rows: RowCache::of_at_most(ROWS_CACHED_MAX),
             data_version: None,
+            others_wrote: false,
             is_busy: false,
         })
     }
@@ -159,9 +162,12 @@ impl OpenFile {
     /// committed since the last call, with whatever it may have changed.
     pub(super) fn forget_rows_if_others_wrote(&mut self) -> Result<(), StoreError> {
         let data_version: i64 = DataVersion.get_result(&mut self.conn).map_err(failed)?;
-        if self.data_version.replace(data_version) != Some(data_version) {
-            self.rows.clear();
+        match self.data_version.replace(data_version) {
+            Some(before) if before == data_version => return Ok(()),
+            // The first look says nothing of others.
+            before => self.others_wrote |= before.is_some(),
         }
+        self.rows.clear();
         Ok(())
     }
 

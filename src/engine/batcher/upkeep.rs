@@ -65,6 +65,11 @@ impl<S: Store + 'static> Batcher<S> {
         let call = self.hearing.as_ref().is_some_and(|hearing| hearing.wants_call(now));
         match self.store.beat(call)? {
             Standing::Known => return Ok(()),
+            Standing::Overwritten => {
+                self.look_at_all_lines(now);
+                self.look_at_watched();
+                return Ok(());
+            }
             Standing::Doubted => log::warn!("others may have taken this server for gone; looking at all its lines"),
             Standing::Forgotten => {
                 log::warn!("the database had forgotten this server; telling it again who waits here");
