@@ -2,8 +2,10 @@
 //!
 //! Pure: where tokens are stored, and how a request shows one, is for others.
 
+mod at_rest;
 mod key;
 mod token;
 
+pub use at_rest::AtRest;
 pub use key::{KeyHash, TokenKey};
 pub use token::{Token, UnknownVerb, Verb, Verbs};

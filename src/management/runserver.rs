@@ -10,6 +10,7 @@ use chrono::Local;
 use clap::Args;
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 
+use crate::access::AtRest;
 use crate::db::{Database, DatabaseUrl, IfMissing, Ownership, Target};
 use crate::engine::{Batcher, Engine, Policy, Tokens};
 use crate::limits::{BATCHER_END_WAIT_MAX, DESCRIPTORS_RESERVED, KEPT_FREE_MAX};
@@ -113,6 +114,7 @@ impl Runserver {
             catalog,
             limits: RequestLimits::new(settings.default_ttl, settings.max_ttl, settings.max_timeout),
             access,
+            at_rest: AtRest::Plain,
         };
         let served = system.block_on(serve(listener, context, config, announce));
         let is_ended = end(engine, batcher);

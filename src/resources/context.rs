@@ -1,9 +1,13 @@
 //! What a view works with.
 
+use crate::access::AtRest;
 use crate::db::Catalog;
 use crate::engine::Engine;
 use crate::limits::{TIMEOUT_SECONDS_MAX, TTL_SECONDS_MAX};
-use crate::resources::permissions::Access;
+use crate::resources::permissions::{Access, Caller};
+use crate::resources::serializers::{Fields, Reading};
+use crate::rest::exceptions::FieldErrors;
+use crate::rest::parsers::Data;
 
 /// What all views share. Cloning copies pointers.
 #[derive(Clone)]
@@ -16,6 +20,29 @@ pub struct Context {
     pub limits: RequestLimits,
     /// Who is let in.
     pub access: Access,
+    /// How the keys of locks are kept.
+    pub at_rest: AtRest,
+}
+
+impl Context {
+    /// The fields of a body that `caller` sent, with the `Idempotency-Key` of its
+    /// head.
+    ///
+    /// Errors: the body is no object.
+    pub(super) fn fields<'d>(
+        &'d self,
+        data: &'d Data<'d>,
+        caller: &'d Caller,
+        idempotency_key: Option<&'d str>,
+    ) -> Result<Fields<'d>, FieldErrors> {
+        let reading = Reading {
+            limits: self.limits,
+            at_rest: &self.at_rest,
+            owner: caller.owner(),
+            idempotency_key,
+        };
+        Fields::new(data, reading)
+    }
 }
 
 /// What an operator allows in a request.

@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use crate::access::AtRest;
 use crate::limits::{
     IDEMPOTENCY_KEY_CHARS_MAX, LABEL_CHARS_MAX, LOCKED_BY_CHARS_MAX, NAME_CHARS_MAX, NAMES_TOGETHER_MAX,
     REASON_CHARS_MAX,
@@ -41,14 +42,20 @@ const IDEMPOTENCY_KEY: CharField = CharField {
     chars_max: IDEMPOTENCY_KEY_CHARS_MAX,
 };
 
+/// How fields are read.
+pub(super) struct Reading<'d> {
+    pub(super) limits: RequestLimits,
+    pub(super) at_rest: &'d AtRest,
+    /// Whose token the request has.
+    pub(super) owner: Option<&'d Owner>,
+    /// The header of the request.
+    pub(super) idempotency_key: Option<&'d str>,
+}
+
 /// The fields of a body.
 pub(super) struct Fields<'d> {
     data: &'d Data<'d>,
-    limits: RequestLimits,
-    /// Whose token the request has.
-    owner: Option<&'d Owner>,
-    /// The header of the request.
-    idempotency_key: Option<&'d str>,
+    reading: Reading<'d>,
     errors: FieldErrors,
 }
 
@@ -69,18 +76,11 @@ pub(super) struct ReleaseFields {
 
 impl<'d> Fields<'d> {
     /// Errors: the body is no object.
-    pub(super) fn new(
-        data: &'d Data<'d>,
-        limits: RequestLimits,
-        owner: Option<&'d Owner>,
-        idempotency_key: Option<&'d str>,
-    ) -> Result<Self, FieldErrors> {
+    pub(super) fn new(data: &'d Data<'d>, reading: Reading<'d>) -> Result<Self, FieldErrors> {
         data.require_fields()?;
         Ok(Self {
             data,
-            limits,
-            owner,
-            idempotency_key,
+            reading,
             errors: FieldErrors::default(),
         })
     }
@@ -109,12 +109,15 @@ impl<'d> Fields<'d> {
         names_of: impl Fn(&N) -> Vec<&str>,
     ) -> Result<Acquisition<N>, FieldErrors> {
         let locked_by = self.locked_by();
-        let ttl = self
-            .ttl()
-            .or(self.limits.default_ttl.map(i64::from).and_then(Ttl::from_seconds));
+        let ttl = self.ttl().or(self
+            .reading
+            .limits
+            .default_ttl
+            .map(i64::from)
+            .and_then(Ttl::from_seconds));
         let timeout = IntegerField {
             min_value: 0,
-            max_value: self.limits.max_timeout,
+            max_value: self.reading.limits.max_timeout,
         };
         let timeout = self.errors.check("timeout", timeout.validate(self.data.get("timeout")));
         let label = self.label();
@@ -167,7 +170,7 @@ impl<'d> Fields<'d> {
             let token = fencing_token.map(|token| token.to_string());
             RequestId::new(
                 key,
-                self.owner,
+                self.reading.owner,
                 [locked_by.as_ref().map(LockedBy::reveal), token.as_deref()],
             )
         });
@@ -241,13 +244,14 @@ impl<'d> Fields<'d> {
     fn locked_by(&mut self) -> Option<LockedBy> {
         let locked_by = LOCKED_BY.validate(self.data.get("locked_by"));
         let locked_by = self.errors.check("locked_by", locked_by).and_then(LockedBy::new);
-        locked_by.map(|locked_by| locked_by.owned_by(self.owner.cloned()))
+        let Reading { at_rest, owner, .. } = &self.reading;
+        locked_by.map(|locked_by| at_rest.keep(locked_by.owned_by(owner.cloned())))
     }
 
     fn ttl(&mut self) -> Option<Ttl> {
         let field = IntegerField {
             min_value: 1,
-            max_value: self.limits.max_ttl,
+            max_value: self.reading.limits.max_ttl,
         };
         let ttl = self.errors.check("ttl", field.validate(self.data.get("ttl")));
         ttl.flatten().and_then(|seconds| Ttl::from_seconds(seconds.into()))
@@ -266,7 +270,7 @@ impl<'d> Fields<'d> {
     }
 
     fn idempotency_key(&mut self) -> Option<&'d str> {
-        let key = self.idempotency_key?;
+        let key = self.reading.idempotency_key?;
         let valid = IDEMPOTENCY_KEY.validate_exact(Input::FormText(key));
         self.errors.check("Idempotency-Key", valid).map(|_| key)
     }

@@ -73,7 +73,7 @@ action_view!(
 async fn check(context: &Context, name: &str, request: &mut Request, caller: &Caller) -> ViewResult {
     caller.require_on(Verb::Read, name)?;
     let data = request.data().await?;
-    let token = Fields::new(&data, context.limits, None, None).and_then(Fields::checked_token);
+    let token = context.fields(&data, caller, None).and_then(Fields::checked_token);
     let token = token.map_err(ApiException::validation_error)?;
     let Some(name) = ResourceName::new(name) else {
         return Ok(validity(false, None, None));
@@ -103,7 +103,7 @@ fn validity(valid: bool, fencing_token: Option<i64>, expires_in: Option<f64>) ->
 async fn break_lock(context: &Context, name: &str, request: &mut Request, caller: &Caller) -> ViewResult {
     caller.require_on(Verb::Break, name)?;
     let data = request.data().await?;
-    let reason = Fields::new(&data, context.limits, None, None).and_then(Fields::reason);
+    let reason = context.fields(&data, caller, None).and_then(Fields::reason);
     let reason = reason.map_err(ApiException::validation_error)?;
     let Some(name) = ResourceName::new(name) else {
         return Ok(refuse(StatusCode::BAD_REQUEST, NOT_ACQUIRED));

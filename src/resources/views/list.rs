@@ -66,7 +66,10 @@ impl ResourceListView<'_> {
         caller.require(Verb::Acquire)?;
         let renew = {
             let data = request.data().await?;
-            let renew = Fields::new(&data, self.context.limits, caller.owner(), None).and_then(Fields::renewal_of_all);
+            let renew = self
+                .context
+                .fields(&data, caller, None)
+                .and_then(Fields::renewal_of_all);
             renew.map_err(ApiException::validation_error)?
         };
         let names = self.held_by(renew.locked_by.clone(), caller).await?;
@@ -80,8 +83,10 @@ impl ResourceListView<'_> {
         caller.require(Verb::Acquire)?;
         let locked_by = {
             let data = request.data().await?;
-            let locked_by =
-                Fields::new(&data, self.context.limits, caller.owner(), None).and_then(Fields::only_locked_by);
+            let locked_by = self
+                .context
+                .fields(&data, caller, None)
+                .and_then(Fields::only_locked_by);
             locked_by.map_err(ApiException::validation_error)?
         };
         let names = self.held_by(locked_by.clone(), caller).await?;

@@ -125,7 +125,7 @@ pub(super) async fn acquire(context: &Context, name: &str, request: &mut Request
         timeout,
     } = {
         let data = request.data().await?;
-        let fields = Fields::new(&data, context.limits, caller.owner(), key.as_deref());
+        let fields = context.fields(&data, caller, key.as_deref());
         let acquisition = fields.and_then(|fields| fields.acquisition(name));
         acquisition.map_err(ApiException::validation_error)?
     };
@@ -236,7 +236,7 @@ pub(super) async fn release(context: &Context, name: &str, request: &mut Request
     caller.require_on(Verb::Acquire, name)?;
     let key = idempotency_key(request);
     let data = request.data().await?;
-    let (release, errors) = match Fields::new(&data, context.limits, caller.owner(), key.as_deref()) {
+    let (release, errors) = match context.fields(&data, caller, key.as_deref()) {
         Ok(fields) => {
             let fields = fields.release().map_err(ApiException::validation_error)?;
             (fields.release, fields.errors)
@@ -264,7 +264,7 @@ pub(super) async fn release(context: &Context, name: &str, request: &mut Request
 pub(super) async fn renew(context: &Context, name: &str, request: &mut Request, caller: &Caller) -> ViewResult {
     caller.require_on(Verb::Acquire, name)?;
     let data = request.data().await?;
-    let renew = Fields::new(&data, context.limits, caller.owner(), None).and_then(Fields::renewal);
+    let renew = context.fields(&data, caller, None).and_then(Fields::renewal);
     let renew = renew.map_err(ApiException::validation_error)?;
     let Some(name) = ResourceName::new(name) else {
         return Ok(refuse(StatusCode::BAD_REQUEST, NOT_ACQUIRED));
