@@ -113,6 +113,15 @@ pub const CONNECTIONS_MAX: usize = 60_000;
 /// 503 where the operating system's limit is below CONNECTIONS_MAX.
 pub const DESCRIPTORS_RESERVED: usize = 64;
 
+/// Clients that are known to have asked within the last moments, where
+/// CLIENT_REQUESTS_PER_SECOND is set: at most 6 MiB. Whoever is beyond is not
+/// counted; as many clients at once are not hindered by a bound for each.
+pub const CLIENTS_COUNTED_MAX: usize = 65_536;
+
+/// How long the answer to a client that is refused over and over is held back.
+/// As long as that answer tells it to wait.
+pub const THROTTLED_DELAY: Duration = Duration::from_secs(1);
+
 /// How long an idle connection is kept for its next request.
 pub const KEEP_ALIVE: Duration = Duration::from_secs(60);
 

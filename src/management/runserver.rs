@@ -3,6 +3,7 @@
 use std::fmt;
 use std::io::{self, ErrorKind, Write};
 use std::net::{SocketAddr, TcpListener, ToSocketAddrs};
+use std::sync::Arc;
 use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
@@ -17,7 +18,9 @@ use crate::lock::Rules;
 use crate::management::CommandError;
 use crate::management::migrate::run_plan;
 use crate::resources::{Context, RequestLimits};
-use crate::server::{ServerConfig, serve, survive_file_size_limit};
+use crate::rest::AllowedHosts;
+use crate::rest::throttling::{ClientWaiters, RequestRate};
+use crate::server::{Admission, ServerConfig, serve, survive_file_size_limit};
 use crate::settings::Settings;
 
 const DEFAULT_ADDRESS: &str = "127.0.0.1";
@@ -80,6 +83,13 @@ impl Runserver {
             workers: settings.workers,
             keep_alive: settings.keep_alive,
             connections_max,
+            admission: Admission {
+                hosts: match &settings.allowed_hosts {
+                    Some(hosts) => AllowedHosts::new(hosts),
+                    None => AllowedHosts::default_at(address),
+                },
+                request_rate: settings.client_requests_per_second.map(RequestRate::new),
+            },
         };
         let policy = Policy {
             rules: Rules {
@@ -103,6 +113,7 @@ impl Runserver {
             engine: engine.clone(),
             catalog,
             limits: RequestLimits::new(settings.default_ttl, settings.max_ttl, settings.max_timeout),
+            client_waiters: Arc::new(ClientWaiters::new(settings.client_waiters_max)),
         };
         let served = system.block_on(serve(listener, context, config, announce));
         let is_ended = end(engine, batcher);

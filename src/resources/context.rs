@@ -1,8 +1,11 @@
 //! What a view works with.
 
+use std::sync::Arc;
+
 use crate::db::Catalog;
 use crate::engine::Engine;
 use crate::limits::{TIMEOUT_SECONDS_MAX, TTL_SECONDS_MAX};
+use crate::rest::throttling::ClientWaiters;
 
 /// What all views share. Cloning copies pointers.
 #[derive(Clone)]
@@ -13,6 +16,8 @@ pub struct Context {
     pub catalog: Catalog,
     /// What an operator allows.
     pub limits: RequestLimits,
+    /// Who waits.
+    pub client_waiters: Arc<ClientWaiters>,
 }
 
 /// What an operator allows in a request.

@@ -7,6 +7,7 @@
 mod conditional;
 pub mod exceptions;
 pub mod fields;
+mod hosts;
 mod media_type;
 mod negotiation;
 mod pages;
@@ -18,9 +19,11 @@ mod query;
 mod renderers;
 mod request;
 mod response;
+pub mod throttling;
 mod view;
 
 pub use conditional::ETag;
+pub use hosts::AllowedHosts;
 pub use query::Query;
 pub use renderers::{Render, Rendered, Renderer, Syntax};
 pub use request::{Request, give_up_body};

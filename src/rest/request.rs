@@ -9,7 +9,7 @@ use std::task::{Context, Poll};
 use actix_web::body::{BodySize, BoxBody, MessageBody};
 use actix_web::http::Method;
 use actix_web::http::header::{
-    CONTENT_LENGTH, CONTENT_TYPE, HOST, HeaderName, HeaderValue, IF_NONE_MATCH, TRANSFER_ENCODING,
+    CONTENT_LENGTH, CONTENT_TYPE, HeaderName, HeaderValue, IF_NONE_MATCH, TRANSFER_ENCODING,
 };
 use actix_web::web::{Bytes, BytesMut, Payload};
 use actix_web::{HttpRequest, HttpResponse};
@@ -19,9 +19,11 @@ use tokio::time::timeout;
 use crate::limits::{BODY_BYTES_MAX, BODY_WAIT_MAX};
 use crate::rest::conditional::ETag;
 use crate::rest::exceptions::ApiException;
+use crate::rest::hosts::{host_of, name_of};
 use crate::rest::parsers::{self, Data};
 use crate::rest::prefer::preference;
 use crate::rest::query::Query;
+use crate::rest::throttling::Client;
 
 /// RFC 7240.
 const PREFER: HeaderName = HeaderName::from_static("prefer");
@@ -54,6 +56,11 @@ impl Request {
     /// Its method.
     pub fn method(&self) -> &Method {
         self.http.method()
+    }
+
+    /// Who sent it.
+    pub fn client(&self) -> Client {
+        Client::of(&self.http)
     }
 
     /// The value of a header, each byte a character.
@@ -107,17 +114,10 @@ impl Request {
     ///
     /// Errors: Django's page for 400 if the host is none.
     pub fn absolute_url(&self) -> Result<String, ApiException> {
-        let uri = self.http.uri();
-        let host = match (uri.authority(), self.http.headers().get(HOST)) {
-            // Then the header does not count (RFC 9112, section 3.2.2).
-            (Some(authority), _) => authority.as_str(),
-            (None, Some(host)) => host.to_str().unwrap_or_default(),
-            // HTTP/1.0; this is the address that the server listens on.
-            (None, None) => self.http.app_config().host(),
-        };
-        match is_host(host) {
-            true => Ok(format!("http://{host}{}", uri.path())),
-            false => Err(ApiException::suspicious_operation()),
+        let host = host_of(&self.http);
+        match name_of(host) {
+            Some(_) => Ok(format!("http://{host}{}", self.http.uri().path())),
+            None => Err(ApiException::suspicious_operation()),
         }
     }
 
@@ -157,29 +157,6 @@ impl Request {
             Err(_) => Err(ApiException::body_timed_out(BODY_WAIT_MAX)),
         }
     }
-}
-
-/// Whether this is a name or an address, and perhaps a port: Django's
-/// `host_validation_re`, and underscores, which names in container networks
-/// have.
-fn is_host(host: &str) -> bool {
-    let is_port = |port: &str| !port.is_empty() && port.bytes().all(|byte| byte.is_ascii_digit());
-    let (name, port) = match host.strip_prefix('[') {
-        Some(rest) => match rest.split_once(']') {
-            Some((address, port)) => {
-                let is_address = |byte: u8| byte.is_ascii_hexdigit() || byte == b':' || byte == b'.';
-                let valid = address.contains(':') && address.bytes().all(is_address);
-                return valid && (port.is_empty() || port.strip_prefix(':').is_some_and(is_port));
-            }
-            None => return false,
-        },
-        None => match host.split_once(':') {
-            Some((name, port)) => (name, Some(port)),
-            None => (host, None),
-        },
-    };
-    let is_name = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'.' | b'-' | b'_');
-    !name.is_empty() && name.bytes().all(is_name) && port.is_none_or(is_port)
 }
 
 /// The body of an answer, and that of its request, which was not read.

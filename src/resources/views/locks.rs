@@ -3,7 +3,7 @@
 use actix_web::http::{Method, StatusCode};
 
 use super::resource::{deadlock, idempotency_key};
-use super::{LOCKED, SUPERSEDED, TIMED_OUT, key_reused, ok, refuse, unavailable};
+use super::{LOCKED, SUPERSEDED, TIMED_OUT, key_reused, may_wait, ok, refuse, unavailable};
 use crate::engine::Answer;
 use crate::lock::Outcome;
 use crate::resources::Context;
@@ -44,6 +44,7 @@ impl LocksView<'_> {
             acquisition.map_err(ApiException::validation_error)?
         };
         request.forget_body();
+        let _waiting = timeout.map(|_| may_wait(self.context, request)).transpose()?;
         let acquired = self.context.engine.acquire_together(names.clone(), acquire, timeout);
         Ok(match acquired.await.map_err(unavailable)? {
             Answer::Decided(Outcome::AcquiredTogether(grants) | Outcome::AcquiredTogetherBefore(grants)) => {

@@ -6,7 +6,7 @@ use serde::Serialize;
 
 use super::{
     ACQUIRED, DEADLOCK, INVALID_RENEW, INVALID_UNLOCK, LOCKED, NOT_ACQUIRED, SUPERSEDED, TIMED_OUT, UNKNOWN,
-    key_reused, ok, refuse, unavailable,
+    key_reused, may_wait, ok, refuse, unavailable,
 };
 use crate::engine::{Answer, Unavailable};
 use crate::lock::{Acquire, Grant, Held, Outcome, Release, ResourceName, Snapshot};
@@ -55,7 +55,10 @@ async fn show(context: &Context, name: &str, request: &Request) -> ViewResult {
     let name = ResourceName::new(name).ok_or_else(unknown)?;
     let snapshot = match watching {
         None => context.engine.look(name).await,
-        Some(watching) => watch(context, name, request, watching).await,
+        Some(watching) => {
+            let _waiting = may_wait(context, request)?;
+            watch(context, name, request, watching).await
+        }
     };
     let snapshot = snapshot.map_err(unavailable)?;
     if !snapshot.was_ever_acquired() {
@@ -116,7 +119,9 @@ pub(super) async fn acquire(context: &Context, name: &str, request: &mut Request
     request.forget_body();
     let wants_representation = request.prefers_representation();
     let asked = wants_representation.then(|| (name.clone(), acquire.clone()));
+    let waiting = timeout.map(|_| may_wait(context, request)).transpose()?;
     let answer = context.engine.acquire(name, acquire, timeout).await;
+    drop(waiting);
     let (status, said, grant) = match answer.map_err(unavailable)? {
         Answer::Decided(Outcome::Acquired(grant) | Outcome::AcquiredBefore(grant)) => {
             let success = Success { success: ACQUIRED };
