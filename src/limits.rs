@@ -38,6 +38,11 @@ pub const TIMEOUT_SECONDS_MAX: u32 = 2_147_483_647;
 /// send more than we read.
 pub const BODY_BYTES_MAX: usize = 1 << 20;
 
+/// Bytes of bodies that are read at a time, all requests together; beyond it the
+/// answer is 503. A body that comes with its head in one piece, as nearly all
+/// do, is not counted: it lies in what is bounded for its connection.
+pub const BODIES_BYTES_MAX: usize = 128 << 20;
+
 /// How long a whole body may take to arrive, so that a client that sends a
 /// byte a second holds a connection, with DISCONNECT_WAIT_MAX, for ten seconds.
 pub const BODY_WAIT_MAX: Duration = Duration::from_secs(8);

@@ -25,7 +25,7 @@ use crate::resources::urls::{self, Action, Route};
 use crate::resources::{
     AcquireView, CheckView, Context, LocksView, ReleaseView, RenewView, ResourceListView, ResourceView, SchemaView,
 };
-use crate::rest::{Request, dispatch, error_response, give_up_body, html_page};
+use crate::rest::{BodyRoom, Request, dispatch, error_response, give_up_body, html_page};
 
 use admission::Refusal;
 
@@ -91,6 +91,7 @@ pub async fn serve(
     let connections_max = config.connections_max;
     let engine = context.engine.clone();
     let admission = Arc::new(config.admission);
+    let body_room = BodyRoom::default();
     let server = HttpServer::new(move || {
         let serving = Serving {
             admission: Arc::clone(&admission),
@@ -98,6 +99,7 @@ pub async fn serve(
         };
         App::new()
             .app_data(web::Data::new(serving))
+            .app_data(web::Data::new(body_room.clone()))
             .default_service(web::to(handle))
     })
     .on_connect(move |_, extensions: &mut Extensions| {

@@ -4,6 +4,7 @@
 //! Knows nothing of locks. Apps implement [`View`] and hand requests to
 //! [`dispatch`].
 
+mod body_room;
 mod conditional;
 pub mod exceptions;
 pub mod fields;
@@ -22,6 +23,7 @@ mod response;
 pub mod throttling;
 mod view;
 
+pub use body_room::BodyRoom;
 pub use conditional::ETag;
 pub use hosts::AllowedHosts;
 pub use query::Query;

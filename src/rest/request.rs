@@ -11,12 +11,13 @@ use actix_web::http::Method;
 use actix_web::http::header::{
     CONTENT_LENGTH, CONTENT_TYPE, HeaderName, HeaderValue, IF_NONE_MATCH, TRANSFER_ENCODING,
 };
-use actix_web::web::{Bytes, BytesMut, Payload};
+use actix_web::web::{self, Bytes, BytesMut, Payload};
 use actix_web::{HttpRequest, HttpResponse};
 use futures_util::StreamExt;
 use tokio::time::timeout;
 
-use crate::limits::{BODY_BYTES_MAX, BODY_WAIT_MAX};
+use crate::limits::{BODY_BYTES_MAX, BODY_WAIT_MAX, RETRY_AFTER};
+use crate::rest::body_room::{BodyRoom, Taken};
 use crate::rest::conditional::ETag;
 use crate::rest::exceptions::ApiException;
 use crate::rest::hosts::{host_of, name_of};
@@ -33,6 +34,8 @@ pub struct Request {
     http: HttpRequest,
     payload: Payload,
     body: Bytes,
+    /// What the body takes of the room for all.
+    taken: Option<Taken>,
     /// The body as text where it came in a charset other than UTF-8.
     decoded: String,
 }
@@ -44,6 +47,7 @@ impl Request {
             http,
             payload,
             body: Bytes::new(),
+            taken: None,
             decoded: String::new(),
         }
     }
@@ -124,7 +128,7 @@ impl Request {
     /// The body, read and parsed.
     ///
     /// Errors: 400 if it is malformed, 408 if it is slow, 413 if it is large,
-    /// 415 if it is of a type that is not read.
+    /// 415 if it is of a type that is not read, 503 if too many are read.
     pub async fn data(&mut self) -> Result<Data<'_>, ApiException> {
         self.body = self.read_body().await?;
         let content_type = match self.http.headers().get(CONTENT_TYPE) {
@@ -138,6 +142,7 @@ impl Request {
     /// a megabyte meanwhile.
     pub fn forget_body(&mut self) {
         self.body = Bytes::new();
+        self.taken = None;
         self.decoded = String::new();
     }
 
@@ -147,7 +152,8 @@ impl Request {
         if announced.is_some_and(|bytes| bytes > BODY_BYTES_MAX) {
             return Err(ApiException::body_too_large(BODY_BYTES_MAX));
         }
-        let mut body = pin!(read_to_end(&mut self.payload));
+        let room = self.http.app_data::<web::Data<BodyRoom>>().map(|room| room.as_ref());
+        let mut body = pin!(read_to_end(&mut self.payload, room, &mut self.taken));
         // Nearly every body has arrived with its head; then no timer is needed.
         if let Some(body) = ready_soon(body.as_mut()).await {
             return body;
@@ -213,7 +219,12 @@ async fn ready_soon<F: Future>(mut future: Pin<&mut F>) -> Option<F::Output> {
     .await
 }
 
-async fn read_to_end(payload: &mut Payload) -> Result<Bytes, ApiException> {
+/// The whole body. What it takes of the room is left in `taken`.
+async fn read_to_end(
+    payload: &mut Payload,
+    room: Option<&BodyRoom>,
+    taken: &mut Option<Taken>,
+) -> Result<Bytes, ApiException> {
     let mut first = Bytes::new();
     let mut all = BytesMut::new();
     while let Some(chunk) = payload.next().await {
@@ -227,10 +238,18 @@ async fn read_to_end(payload: &mut Payload) -> Result<Bytes, ApiException> {
         // Nearly every body comes in one piece, which then is not copied.
         if first.is_empty() && all.is_empty() {
             first = chunk;
-        } else {
-            all.extend_from_slice(&std::mem::take(&mut first));
-            all.extend_from_slice(&chunk);
+            continue;
         }
+        let wanted = first.len() + chunk.len();
+        *taken = taken.take().or_else(|| room.map(BodyRoom::enter));
+        if taken.as_mut().is_some_and(|taken| !taken.take(wanted)) {
+            return Err(ApiException {
+                closes_connection: true,
+                ..ApiException::service_unavailable("too many bodies are being read", RETRY_AFTER)
+            });
+        }
+        all.extend_from_slice(&std::mem::take(&mut first));
+        all.extend_from_slice(&chunk);
     }
     Ok(if all.is_empty() { first } else { all.freeze() })
 }
