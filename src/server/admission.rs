@@ -4,6 +4,8 @@
 use std::time::{Duration, Instant};
 
 use actix_web::HttpRequest;
+use actix_web::http::Method;
+use actix_web::http::header::UPGRADE;
 
 use super::OpenConnection;
 use crate::limits::RETRY_AFTER;
@@ -37,8 +39,8 @@ impl From<ApiException> for Refusal {
 }
 
 impl Admission {
-    /// Errors: too many connections are open, the host is not served, or the
-    /// client has asked too often.
+    /// Errors: too many connections are open, the host is not served, what
+    /// follows is not going to be HTTP, or the client has asked too often.
     pub(super) fn admit(&self, http: &HttpRequest) -> Result<(), Refusal> {
         let connection = http.conn_data::<OpenConnection>();
         if connection.is_some_and(|connection| connection.refused) {
@@ -51,6 +53,13 @@ impl Admission {
         if !self.hosts.allow(http) {
             return Err(ApiException::suspicious_operation().into());
         }
+        if leaves_http(http) {
+            let exception = ApiException {
+                closes_connection: true,
+                ..ApiException::suspicious_operation()
+            };
+            return Err(exception.into());
+        }
         let Some(request_rate) = &self.request_rate else {
             return Ok(());
         };
@@ -60,4 +69,12 @@ impl Admission {
             delay: throttled.delay,
         })
     }
+}
+
+/// Whether actix takes all that follows for another protocol, whatever the head
+/// says of its length. A proxy that goes by the length would send the next
+/// request of somebody else into it.
+fn leaves_http(http: &HttpRequest) -> bool {
+    let mut protocols = http.headers().get_all(UPGRADE);
+    http.method() == Method::CONNECT || protocols.any(|protocol| protocol.as_bytes().eq_ignore_ascii_case(b"websocket"))
 }

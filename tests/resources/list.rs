@@ -216,7 +216,10 @@ pub(super) fn links_lead_through_all_pages_and_back() {
 
     let (mut seen, mut back) = (Vec::new(), Vec::new());
     let mut next = json!("http://localhost/resources/?page_size=7&prefix=r&page=1&x=a+b");
-    while let Some(path) = next.as_str().and_then(|link| link.strip_prefix("http://localhost/resources/")) {
+    while let Some(path) = next
+        .as_str()
+        .and_then(|link| link.strip_prefix("http://localhost/resources/"))
+    {
         let page = list(&mut client, path);
         assert_eq!(page["count"], json!(25));
         seen.extend(names(&mut client, path).split(' ').map(str::to_owned));
