@@ -2,11 +2,11 @@
 
 use serde_json::{Value, json};
 use utoipa::ToSchema;
+use utoipa::openapi::Response;
 use utoipa::openapi::path::{
     HttpMethod, Operation, OperationBuilder, ParameterIn, ParameterStyle, PathItem, Paths, PathsBuilder,
 };
 use utoipa::openapi::schema::{AdditionalProperties, Object, ObjectBuilder, Type};
-use utoipa::openapi::{Ref, Response};
 
 use super::answers::{
     Error, HTML, JSON, Page, Success, bad_request, content, detail, error_with_resource, field_errors, header, html,
@@ -86,7 +86,7 @@ fn list() -> Operation {
     let wrong = json!({"page_size": ["Ensure this value is greater than or equal to 1."]});
     let no_page = json!({"detail": "Invalid page."});
     let bad_request = said_any_of(
-        "Parameters that are wrong. HTML if `Host` is no host.",
+        "Parameters that are wrong. HTML if `Host` is not served.",
         &[field_errors()],
         &[("wrong", wrong)],
     );
@@ -237,7 +237,6 @@ fn waiting<T: ToSchema>(operation: OperationBuilder, example: Value) -> Operatio
     with_body::<T>(operation, example)
         .response("409", conflict.build())
         .response("422", key_reused())
-        .response("429", Ref::from_response_name("Throttled"))
 }
 
 fn acquire_together() -> Operation {
