@@ -25,7 +25,7 @@ use crate::resources::urls::{self, Action, Route};
 use crate::resources::{
     AcquireView, CheckView, Context, LocksView, ReleaseView, RenewView, ResourceListView, ResourceView, SchemaView,
 };
-use crate::rest::{BodyRoom, Request, dispatch, error_response, give_up_body, html_page};
+use crate::rest::{BodyRoom, Request, dispatch, error_response, give_up_body, html_page, skip_body};
 
 use admission::Refusal;
 
@@ -184,9 +184,12 @@ async fn handle(http: HttpRequest, payload: Payload, serving: web::Data<Serving>
     }
 }
 
-async fn refuse(http: HttpRequest, payload: Payload, refusal: Refusal) -> HttpResponse {
+async fn refuse(http: HttpRequest, mut payload: Payload, refusal: Refusal) -> HttpResponse {
     if !refusal.delay.is_zero() {
         tokio::time::sleep(refusal.delay).await;
+    }
+    if !refusal.exception.closes_connection {
+        skip_body(&mut payload).await;
     }
     give_up_body(&http, payload, error_response(refusal.exception))
 }

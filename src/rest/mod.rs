@@ -28,6 +28,6 @@ pub use conditional::ETag;
 pub use hosts::AllowedHosts;
 pub use query::Query;
 pub use renderers::{Render, Rendered, Renderer, Syntax};
-pub use request::{Request, give_up_body};
+pub use request::{Request, give_up_body, skip_body};
 pub use response::Response;
 pub use view::{View, ViewResult, dispatch, error_response, html_page};

@@ -202,6 +202,13 @@ pub fn give_up_body(http: &HttpRequest, payload: Payload, response: HttpResponse
     })
 }
 
+/// Reads the body of a request that is answered without it, if it has arrived:
+/// then the connection need not be closed.
+pub async fn skip_body(payload: &mut Payload) {
+    // What is wrong with it is of no interest.
+    let _ = ready_soon(pin!(read_to_end(payload, None, &mut None))).await;
+}
+
 /// What comes of a future that is ready by the time the task is polled again,
 /// else `None`. actix calls the handler as soon as it has read the head, and
 /// hands over what has arrived of the body right after that.

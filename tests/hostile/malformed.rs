@@ -3,6 +3,9 @@
 use super::Besieged;
 use crate::support::Client;
 
+/// A method, a target, header lines and a body.
+type Sent<'m> = (&'m [u8], Vec<u8>, Vec<u8>, Vec<u8>);
+
 const DEEP: usize = 100_000;
 const BODY_BYTES_MAX: usize = 1 << 20;
 
@@ -96,7 +99,7 @@ fn bytes_that_are_no_text_break_nothing_wherever_they_stand() {
             b"\r\n--b--\r\n",
         ]
         .concat();
-        let requests: [(&[u8], Vec<u8>, Vec<u8>, Vec<u8>); 14] = [
+        let requests: [Sent; 14] = [
             (
                 b"PUT",
                 [b"/resources/", bytes, b"/"].concat(),
