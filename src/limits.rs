@@ -44,13 +44,14 @@ pub const TIMEOUT_SECONDS_MAX: u32 = 2_147_483_647;
 /// send more than we read.
 pub const BODY_BYTES_MAX: usize = 1 << 20;
 
+/// Bytes of bodies that are read at a time, all requests together; beyond it the
+/// answer is 503. A body that comes with its head in one piece, as nearly all
+/// do, is not counted: it lies in what is bounded for its connection.
+pub const BODIES_BYTES_MAX: usize = 128 << 20;
+
 /// How long a whole body may take to arrive, so that a client that sends a
 /// byte a second holds a connection, with DISCONNECT_WAIT_MAX, for ten seconds.
 pub const BODY_WAIT_MAX: Duration = Duration::from_secs(8);
-
-/// Bytes of a body that is read although nobody wants it, so that the
-/// connection can be kept.
-pub const BODY_BYTES_SKIPPED_MAX: usize = 16 << 10;
 
 /// How long the head of a request may take to arrive.
 pub const HEAD_WAIT_MAX: Duration = Duration::from_secs(5);
@@ -122,6 +123,15 @@ pub const CONNECTIONS_MAX: usize = 60_000;
 /// Descriptors kept for the database, the log, the listener and for answering
 /// 503 where the operating system's limit is below CONNECTIONS_MAX.
 pub const DESCRIPTORS_RESERVED: usize = 64;
+
+/// Clients that are known to have asked within the last moments, where
+/// CLIENT_REQUESTS_PER_SECOND is set: at most 6 MiB. Whoever is beyond is not
+/// counted; as many clients at once are not hindered by a bound for each.
+pub const CLIENTS_COUNTED_MAX: usize = 65_536;
+
+/// How long the answer to a client that is refused over and over is held back.
+/// As long as that answer tells it to wait.
+pub const THROTTLED_DELAY: Duration = Duration::from_secs(1);
 
 /// How long an idle connection is kept for its next request.
 pub const KEEP_ALIVE: Duration = Duration::from_secs(60);

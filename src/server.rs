@@ -1,6 +1,8 @@
 //! The HTTP server: connections and their bounds, paths to views, and the way
 //! it stops.
 
+mod admission;
+
 use std::io;
 use std::net::{SocketAddr, TcpListener};
 use std::sync::Arc;
@@ -16,7 +18,7 @@ use rustix::process::Signal;
 use tokio::signal::unix::{SignalKind, signal};
 
 use crate::limits::{
-    DESCRIPTORS_RESERVED, DISCONNECT_WAIT_MAX, HEAD_WAIT_MAX, KEEPALIVE_PROBE_INTERVAL, RETRY_AFTER, SHUTDOWN_WAIT_MAX,
+    DESCRIPTORS_RESERVED, DISCONNECT_WAIT_MAX, HEAD_WAIT_MAX, KEEPALIVE_PROBE_INTERVAL, SHUTDOWN_WAIT_MAX,
     SOCKET_BUFFER_BYTES, UNREAD_WAIT_MAX,
 };
 use crate::resources::urls::{self, Action, Route};
@@ -24,14 +26,17 @@ use crate::resources::{
     AcquireView, BreakView, CheckView, Context, LocksView, ReleaseView, RenewView, ResourceListView, ResourceView,
     SchemaView,
 };
-use crate::rest::exceptions::ApiException;
-use crate::rest::{Request, dispatch, error_response, give_up_body, html_page};
+use crate::rest::{BodyRoom, Request, dispatch, error_response, give_up_body, html_page, skip_body};
+
+use admission::Refusal;
+
+pub use admission::Admission;
 
 /// Connections that the kernel keeps until they are accepted.
 const BACKLOG: i32 = 4096;
 
 /// How the server serves.
-#[derive(Clone, Copy, Debug)]
+#[derive(Debug)]
 pub struct ServerConfig {
     /// Threads that serve connections.
     pub workers: usize,
@@ -39,6 +44,14 @@ pub struct ServerConfig {
     pub keep_alive: Duration,
     /// Connections that may be open; the next is answered 503.
     pub connections_max: usize,
+    /// What each request must pass.
+    pub admission: Admission,
+}
+
+/// What answers requests.
+struct Serving {
+    admission: Arc<Admission>,
+    context: Context,
 }
 
 /// Counts connections; each holds one of these.
@@ -78,9 +91,16 @@ pub async fn serve(
     let open = Arc::new(AtomicUsize::new(0));
     let connections_max = config.connections_max;
     let engine = context.engine.clone();
+    let admission = Arc::new(config.admission);
+    let body_room = BodyRoom::default();
     let server = HttpServer::new(move || {
+        let serving = Serving {
+            admission: Arc::clone(&admission),
+            context: context.clone(),
+        };
         App::new()
-            .app_data(web::Data::new(context.clone()))
+            .app_data(web::Data::new(serving))
+            .app_data(web::Data::new(body_room.clone()))
             .default_service(web::to(handle))
     })
     .on_connect(move |_, extensions: &mut Extensions| {
@@ -147,16 +167,9 @@ pub fn survive_file_size_limit() -> io::Result<()> {
 }
 
 /// Answers one request.
-async fn handle(http: HttpRequest, payload: Payload, context: web::Data<Context>) -> HttpResponse {
-    if http
-        .conn_data::<OpenConnection>()
-        .is_some_and(|connection| connection.refused)
-    {
-        let refusal = error_response(ApiException {
-            closes_connection: true,
-            ..ApiException::service_unavailable("too many connections are open", RETRY_AFTER)
-        });
-        return give_up_body(&http, payload, refusal);
+async fn handle(http: HttpRequest, payload: Payload, serving: web::Data<Serving>) -> HttpResponse {
+    if let Err(refusal) = serving.admission.admit(&http) {
+        return Box::pin(refuse(http, payload, refusal)).await;
     }
     // Less than the whole URI, because each request that waits holds it.
     let target = http.uri().path_and_query().cloned();
@@ -164,12 +177,22 @@ async fn handle(http: HttpRequest, payload: Payload, context: web::Data<Context>
         return give_up_body(&http, payload, html_page(StatusCode::NOT_FOUND));
     };
     let request = Request::new(http, payload);
-    let context = &context;
+    let context = &serving.context;
     match route {
         Route::Resource(name) => dispatch(&ResourceView { context, name: &name }, request).await,
         // Apart, so that those who wait for one resource do not hold room for what the others need.
         route => Box::pin(dispatch_other(context, route, request)).await,
     }
+}
+
+async fn refuse(http: HttpRequest, mut payload: Payload, refusal: Refusal) -> HttpResponse {
+    if !refusal.delay.is_zero() {
+        tokio::time::sleep(refusal.delay).await;
+    }
+    if !refusal.exception.closes_connection {
+        skip_body(&mut payload).await;
+    }
+    give_up_body(&http, payload, error_response(refusal.exception))
 }
 
 async fn dispatch_other(context: &Context, route: Route<'_>, request: Request) -> HttpResponse {

@@ -1,6 +1,7 @@
 //! The settings: read once from the environment and `.env`, by nobody else.
 
 use std::env::{self, VarError};
+use std::net::Ipv6Addr;
 use std::str::FromStr;
 use std::time::Duration;
 
@@ -9,16 +10,19 @@ use thiserror::Error;
 use crate::limits::{self, TTL_SECONDS_MAX};
 
 /// Every setting's name, in the order of `.env.example`.
-pub const NAMES: [&str; 14] = [
+pub const NAMES: [&str; 17] = [
     "DATABASE_URL",
     "RUST_LOG",
     "AUTH",
     "WORKERS",
+    "ALLOWED_HOSTS",
     "KEEP_ALIVE_SECONDS",
     "CONNECTIONS_MAX",
     "OPERATIONS_QUEUED_MAX",
     "WAITERS_MAX",
     "WAITERS_PER_RESOURCE_MAX",
+    "CLIENT_REQUESTS_PER_SECOND",
+    "CLIENT_WAITERS_MAX",
     "DEFAULT_TTL",
     "MAX_TTL",
     "MAX_TIMEOUT",
@@ -37,6 +41,9 @@ pub struct Settings {
     pub auth: Option<Auth>,
     /// Threads that serve connections.
     pub workers: usize,
+    /// Hosts that are served; `None` is what the address that is listened on
+    /// suggests.
+    pub allowed_hosts: Option<Vec<String>>,
     /// How long an idle connection is kept.
     pub keep_alive: Duration,
     /// Connections that may be open.
@@ -47,6 +54,10 @@ pub struct Settings {
     pub waiters_max: usize,
     /// Requests that may wait for one resource.
     pub waiters_per_resource_max: usize,
+    /// Requests that one client may send in a second.
+    pub client_requests_per_second: Option<u32>,
+    /// Requests of one client that may wait.
+    pub client_waiters_max: Option<usize>,
     /// Seconds for which a lock lasts that is asked for without a ttl.
     pub default_ttl: Option<u32>,
     /// The most seconds for which a lock may last.
@@ -94,6 +105,12 @@ pub enum SettingsError {
         /// Seconds.
         max_ttl: u32,
     },
+    /// Not a host.
+    #[error(
+        "ALLOWED_HOSTS: '{0}' is no host; separate them by commas and write each without scheme and port: \
+         a name, an address, [ADDRESS] of version 6, .NAME for it and all of its subdomains, or * for any"
+    )]
+    Host(String),
     /// Not a filter of log lines.
     #[error("RUST_LOG: '{0}' is neither a level (off, error, warn, info, debug, trace) nor MODULE=level")]
     LogFilter(String),
@@ -156,6 +173,7 @@ impl Settings {
                 Some("off") => Some(Auth::Off),
                 Some(other) => return Err(SettingsError::Auth(other.to_owned())),
             },
+            allowed_hosts: text("ALLOWED_HOSTS")?.map(hosts).transpose()?,
             workers: count("WORKERS", 1, 1024, default_workers())?,
             keep_alive: {
                 let default = limits::KEEP_ALIVE.as_secs();
@@ -176,6 +194,14 @@ impl Settings {
                 COUNT_MAX,
                 limits::WAITERS_PER_RESOURCE_MAX,
             )?,
+            client_requests_per_second: match text("CLIENT_REQUESTS_PER_SECOND")? {
+                None => None,
+                value => Some(number("CLIENT_REQUESTS_PER_SECOND", value, 1, 1_000_000, 0)?),
+            },
+            client_waiters_max: match text("CLIENT_WAITERS_MAX")? {
+                None => None,
+                value => Some(number("CLIENT_WAITERS_MAX", value, 0, COUNT_MAX, 0)?),
+            },
             prune_after_days: {
                 let default = limits::PRUNE_AFTER_DAYS;
                 number("PRUNE_AFTER_DAYS", text("PRUNE_AFTER_DAYS")?, 0, 36_500, default)?
@@ -198,6 +224,24 @@ fn log_filter(value: Option<String>) -> Result<String, SettingsError> {
     match directives.split(',').find(|directive| !is_level(directive)) {
         Some(wrong) => Err(SettingsError::LogFilter(wrong.to_owned())),
         None => Ok(value),
+    }
+}
+
+/// A mistyped host would never match, and each request would be refused.
+fn hosts(value: String) -> Result<Vec<String>, SettingsError> {
+    let is_host = |pattern: &str| {
+        let bracketed = pattern.strip_prefix('[').and_then(|rest| rest.strip_suffix(']'));
+        let name = pattern.strip_prefix('.').unwrap_or(pattern);
+        let is_name = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'.' | b'-' | b'_');
+        match bracketed {
+            Some(address) => address.parse::<Ipv6Addr>().is_ok(),
+            None => pattern == "*" || (!name.is_empty() && !name.starts_with('.') && name.bytes().all(is_name)),
+        }
+    };
+    let patterns: Vec<_> = value.split(',').map(|pattern| pattern.trim().to_owned()).collect();
+    match patterns.iter().find(|pattern| !is_host(pattern)) {
+        Some(wrong) => Err(SettingsError::Host(wrong.clone())),
+        None => Ok(patterns),
     }
 }
 
@@ -265,6 +309,28 @@ mod tests {
             let expected = wrong.map(|wrong| SettingsError::LogFilter(wrong.to_owned()));
             assert_eq!(settings(&[("RUST_LOG", filter)]).err(), expected, "{filter}");
         }
+    }
+
+    #[test]
+    fn what_is_no_host_is_refused() {
+        for (value, wrong) in [
+            ("localhost", None),
+            (" a.example , .example.com,my_host,127.0.0.1,[::1],*", None),
+            ("http://example.com", Some("http://example.com")),
+            ("example.com:8000", Some("example.com:8000")),
+            ("a,*.example.com", Some("*.example.com")),
+            ("::1", Some("::1")),
+            ("[example]", Some("[example]")),
+            ("a b", Some("a b")),
+            ("a,", Some("")),
+            (".", Some(".")),
+            ("..a", Some("..a")),
+        ] {
+            let expected = wrong.map(|wrong| SettingsError::Host(wrong.to_owned()));
+            assert_eq!(settings(&[("ALLOWED_HOSTS", value)]).err(), expected, "{value}");
+        }
+        let listed = settings(&[("ALLOWED_HOSTS", "a, b")]).expect("two hosts").allowed_hosts;
+        assert_eq!(listed, Some(vec!["a".to_owned(), "b".to_owned()]));
     }
 
     #[test]

@@ -4,6 +4,7 @@
 mod access;
 mod conformance;
 mod faults;
+mod hostile;
 mod layers;
 mod management;
 mod replicas;

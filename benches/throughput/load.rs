@@ -1,12 +1,13 @@
 //! The load generator: one thread, all connections, a closed loop each.
 
 use std::io::{self, Read, Write};
-use std::net::SocketAddr;
+use std::net::{Ipv4Addr, SocketAddr};
 use std::time::{Duration, Instant};
 
 use hdrhistogram::Histogram;
 use mio::net::TcpStream;
 use mio::{Events, Interest, Poll, Token};
+use rustix::net::{AddressFamily, SocketType, bind, connect, socket};
 
 const WARM_UP: Duration = Duration::from_millis(500);
 
@@ -63,6 +64,18 @@ impl Connection {
     pub fn open(address: SocketAddr, poll: &Poll, token: usize) -> Self {
         // Blocking, so that a full backlog is waited for.
         let stream = std::net::TcpStream::connect(address).expect("the server accepts");
+        Self::over(stream, poll, token)
+    }
+
+    /// The same from another address of this machine.
+    pub fn open_from(from: Ipv4Addr, address: SocketAddr, poll: &Poll, token: usize) -> Self {
+        let socket = socket(AddressFamily::INET, SocketType::STREAM, None).expect("a socket");
+        bind(&socket, &SocketAddr::new(from.into(), 0)).expect("all of 127.0.0.0/8 is this machine");
+        connect(&socket, &address).expect("the server accepts");
+        Self::over(socket.into(), poll, token)
+    }
+
+    fn over(stream: std::net::TcpStream, poll: &Poll, token: usize) -> Self {
         stream
             .set_nodelay(true)
             .and_then(|()| stream.set_nonblocking(true))
@@ -128,7 +141,7 @@ pub fn request(method: &str, name: &str, body: &str) -> Vec<u8> {
 
 pub fn request_to(method: &str, path: &str, body: &str) -> Vec<u8> {
     format!(
-        "{method} {path} HTTP/1.1\r\nHost: bench\r\nContent-Type: application/json\r\nContent-Length: {}\r\n\r\n{body}",
+        "{method} {path} HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-Type: application/json\r\nContent-Length: {}\r\n\r\n{body}",
         body.len()
     )
     .into_bytes()

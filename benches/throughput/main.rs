@@ -15,6 +15,7 @@
 //! | `bulk` | everything that a key holds, renewed and released at once, on both |
 //! | `handover` | from one waiter to the next |
 //! | `replicas` | the same from one replica to another, by waiters |
+//! | `flood` | what a client feels of another one that floods the server |
 //! | `memory` | the server's, idle and with many locks held |
 //! | `store` | the SQLite store without HTTP |
 //!
@@ -27,6 +28,7 @@
 
 mod beside_pgbench;
 mod bulk;
+mod flood;
 mod handover;
 mod list;
 mod load;
@@ -102,6 +104,9 @@ fn main() {
     }
     if wanted("replicas") {
         handover::run_on_replicas(cluster(), chosen.first().copied());
+    }
+    if wanted("flood") {
+        flood::run(connections);
     }
     if wanted("memory") {
         memory();

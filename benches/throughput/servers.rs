@@ -85,14 +85,19 @@ impl ServerProcess {
 
     /// A `cls` on this database.
     pub fn start_on(kind: Kind, database_url: &str) -> Self {
+        Self::start_with(kind, &[("DATABASE_URL", database_url)])
+    }
+
+    /// A `cls` with these settings.
+    pub fn start_with(kind: Kind, settings: &[(&str, &str)]) -> Self {
         let directory = fresh_directory();
         let mut command = kind.program();
         match kind {
             Kind::Cls | Kind::Beside => command
                 .args(["runserver", "127.0.0.1:0"])
                 .current_dir(directory.path())
-                .env("DATABASE_URL", database_url)
-                .env("RUST_LOG", "error"),
+                .env("RUST_LOG", "error")
+                .envs(settings.iter().copied()),
             Kind::Constants | Kind::PerRequest => command.arg(directory.path()),
         };
         let log = directory.path().join("stderr.log");

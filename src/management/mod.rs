@@ -56,6 +56,8 @@ impl CommandLine {
     pub fn run(self) -> Result<(), CommandError> {
         let settings = Settings::load()?;
         env_logger::Builder::new()
+            // It calls each head that it cannot read an error; whoever sends them would fill the disk.
+            .filter_module("actix_http::h1::dispatcher", log::LevelFilter::Off)
             .parse_filters(&settings.log_filter)
             .format_timestamp_millis()
             .init();

@@ -3,6 +3,7 @@
 use std::fmt;
 use std::io::{self, ErrorKind, Write};
 use std::net::{SocketAddr, TcpListener, ToSocketAddrs};
+use std::sync::Arc;
 use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
@@ -18,7 +19,9 @@ use crate::lock::Rules;
 use crate::management::CommandError;
 use crate::management::migrate::run_plan;
 use crate::resources::{Access, Context, RequestLimits};
-use crate::server::{ServerConfig, serve, survive_file_size_limit};
+use crate::rest::AllowedHosts;
+use crate::rest::throttling::{ClientWaiters, RequestRate};
+use crate::server::{Admission, ServerConfig, serve, survive_file_size_limit};
 use crate::settings::{Auth, Settings};
 
 const DEFAULT_ADDRESS: &str = "127.0.0.1";
@@ -86,6 +89,13 @@ impl Runserver {
             workers: settings.workers,
             keep_alive: settings.keep_alive,
             connections_max,
+            admission: Admission {
+                hosts: match &settings.allowed_hosts {
+                    Some(hosts) => AllowedHosts::new(hosts),
+                    None => AllowedHosts::default_at(address),
+                },
+                request_rate: settings.client_requests_per_second.map(RequestRate::new),
+            },
         };
         let policy = Policy {
             rules: Rules {
@@ -115,6 +125,7 @@ impl Runserver {
             limits: RequestLimits::new(settings.default_ttl, settings.max_ttl, settings.max_timeout),
             access,
             at_rest: AtRest::Plain,
+            client_waiters: Arc::new(ClientWaiters::new(settings.client_waiters_max)),
         };
         let served = system.block_on(serve(listener, context, config, announce));
         let is_ended = end(engine, batcher);

@@ -1,5 +1,7 @@
 //! What a view works with.
 
+use std::sync::Arc;
+
 use crate::access::AtRest;
 use crate::db::Catalog;
 use crate::engine::Engine;
@@ -8,6 +10,7 @@ use crate::resources::permissions::{Access, Caller};
 use crate::resources::serializers::{Fields, Reading};
 use crate::rest::exceptions::FieldErrors;
 use crate::rest::parsers::Data;
+use crate::rest::throttling::ClientWaiters;
 
 /// What all views share. Cloning copies pointers.
 #[derive(Clone)]
@@ -22,6 +25,8 @@ pub struct Context {
     pub access: Access,
     /// How the keys of locks are kept.
     pub at_rest: AtRest,
+    /// Who waits.
+    pub client_waiters: Arc<ClientWaiters>,
 }
 
 impl Context {

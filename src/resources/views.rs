@@ -11,9 +11,11 @@ use actix_web::http::StatusCode;
 use crate::db::StoreError;
 use crate::engine::Unavailable;
 use crate::limits::RETRY_AFTER;
+use crate::resources::Context;
 use crate::resources::bodies::Error;
 use crate::rest::exceptions::ApiException;
-use crate::rest::{Render, Response};
+use crate::rest::throttling::Waiting;
+use crate::rest::{Render, Request, Response};
 
 pub use actions::{AcquireView, BreakView, CheckView, ReleaseView, RenewView};
 pub use list::ResourceListView;
@@ -55,6 +57,15 @@ pub(super) fn unavailable(reason: Unavailable) -> ApiException {
         },
         _ => ApiException::service_unavailable(&reason.to_string(), RETRY_AFTER),
     }
+}
+
+/// Counts a request that may wait among those of its client, as long as what is
+/// returned lives.
+///
+/// Errors: 429 if as many wait as may.
+fn may_wait<'c>(context: &'c Context, request: &Request) -> Result<Waiting<'c>, ApiException> {
+    let waiting = context.client_waiters.enter(request.client());
+    waiting.ok_or_else(|| ApiException::throttled("too many requests of this client wait", RETRY_AFTER))
 }
 
 /// Runs a query of the catalog where it holds up nobody.

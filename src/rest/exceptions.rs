@@ -174,7 +174,24 @@ impl ApiException {
         }
     }
 
-    /// 429, `Throttled`.
+    /// 429, `Throttled`: the client may come again after `wait`.
+    pub fn too_soon(wait: Duration) -> Self {
+        let retry_after = Duration::from_secs(wait.as_secs() + u64::from(wait.subsec_nanos() > 0));
+        let seconds = match retry_after.as_secs() {
+            1 => "second",
+            _ => "seconds",
+        };
+        let message = format!(
+            "Request was throttled. Expected available in {} {seconds}.",
+            retry_after.as_secs()
+        );
+        Self {
+            retry_after: Some(retry_after),
+            ..Self::new(StatusCode::TOO_MANY_REQUESTS, message)
+        }
+    }
+
+    /// 429 for lack of something else than time.
     pub fn throttled(reason: &str, retry_after: Duration) -> Self {
         let message = format!("Request was throttled: {reason}.");
         Self {
@@ -196,6 +213,16 @@ impl ApiException {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_wait_is_told_in_whole_seconds_and_never_too_short() {
+        for (ms, seconds, told) in [(1, 1, "1 second"), (1000, 1, "1 second"), (1001, 2, "2 seconds")] {
+            let exception = ApiException::too_soon(Duration::from_millis(ms));
+            let message = format!("Request was throttled. Expected available in {told}.");
+            assert_eq!(exception.detail, Detail::Message(message.into()));
+            assert_eq!(exception.retry_after, Some(Duration::from_secs(seconds)));
+        }
+    }
 
     #[test]
     fn fields_come_in_order_and_a_list_tells_its_items() {

@@ -5,9 +5,11 @@
 //! [`dispatch`].
 
 pub mod authentication;
+mod body_room;
 mod conditional;
 pub mod exceptions;
 pub mod fields;
+mod hosts;
 mod media_type;
 mod negotiation;
 mod pages;
@@ -19,11 +21,14 @@ mod query;
 mod renderers;
 mod request;
 mod response;
+pub mod throttling;
 mod view;
 
+pub use body_room::BodyRoom;
 pub use conditional::ETag;
+pub use hosts::AllowedHosts;
 pub use query::Query;
 pub use renderers::{Render, Rendered, Renderer, Syntax};
-pub use request::{Request, give_up_body};
+pub use request::{Request, give_up_body, skip_body};
 pub use response::Response;
 pub use view::{View, ViewResult, dispatch, error_response, html_page};

@@ -10,19 +10,22 @@ use std::task::{Context, Poll};
 use actix_web::body::{BodySize, BoxBody, MessageBody};
 use actix_web::http::Method;
 use actix_web::http::header::{
-    AUTHORIZATION, CONTENT_LENGTH, CONTENT_TYPE, HOST, HeaderName, HeaderValue, IF_NONE_MATCH, TRANSFER_ENCODING,
+    AUTHORIZATION, CONTENT_LENGTH, CONTENT_TYPE, HeaderName, HeaderValue, IF_NONE_MATCH, TRANSFER_ENCODING,
 };
-use actix_web::web::{Bytes, BytesMut, Payload};
+use actix_web::web::{self, Bytes, BytesMut, Payload};
 use actix_web::{HttpRequest, HttpResponse};
 use futures_util::StreamExt;
 use tokio::time::timeout;
 
-use crate::limits::{BODY_BYTES_MAX, BODY_BYTES_SKIPPED_MAX, BODY_WAIT_MAX};
+use crate::limits::{BODY_BYTES_MAX, BODY_WAIT_MAX, RETRY_AFTER};
+use crate::rest::body_room::{BodyRoom, Taken};
 use crate::rest::conditional::ETag;
 use crate::rest::exceptions::ApiException;
+use crate::rest::hosts::{host_of, name_of};
 use crate::rest::parsers::{self, Data};
 use crate::rest::prefer::preference;
 use crate::rest::query::Query;
+use crate::rest::throttling::Client;
 
 /// RFC 7240.
 const PREFER: HeaderName = HeaderName::from_static("prefer");
@@ -34,6 +37,8 @@ pub struct Request {
     body: Bytes,
     /// Whether the body was read to its end.
     is_read: bool,
+    /// What the body takes of the room for all.
+    taken: Option<Taken>,
     /// The body as text where it came in a charset other than UTF-8.
     decoded: String,
 }
@@ -46,6 +51,7 @@ impl Request {
             payload,
             body: Bytes::new(),
             is_read: false,
+            taken: None,
             decoded: String::new(),
         }
     }
@@ -63,6 +69,11 @@ impl Request {
     /// Its method.
     pub fn method(&self) -> &Method {
         self.http.method()
+    }
+
+    /// Who sent it.
+    pub fn client(&self) -> Client {
+        Client::of(&self.http)
     }
 
     /// The value of a header, each byte a character.
@@ -121,24 +132,17 @@ impl Request {
     ///
     /// Errors: Django's page for 400 if the host is none.
     pub fn absolute_url(&self) -> Result<String, ApiException> {
-        let uri = self.http.uri();
-        let host = match (uri.authority(), self.http.headers().get(HOST)) {
-            // Then the header does not count (RFC 9112, section 3.2.2).
-            (Some(authority), _) => authority.as_str(),
-            (None, Some(host)) => host.to_str().unwrap_or_default(),
-            // HTTP/1.0; this is the address that the server listens on.
-            (None, None) => self.http.app_config().host(),
-        };
-        match is_host(host) {
-            true => Ok(format!("http://{host}{}", uri.path())),
-            false => Err(ApiException::suspicious_operation()),
+        let host = host_of(&self.http);
+        match name_of(host) {
+            Some(_) => Ok(format!("http://{host}{}", self.http.uri().path())),
+            None => Err(ApiException::suspicious_operation()),
         }
     }
 
     /// The body, read and parsed.
     ///
     /// Errors: 400 if it is malformed, 408 if it is slow, 413 if it is large,
-    /// 415 if it is of a type that is not read.
+    /// 415 if it is of a type that is not read, 503 if too many are read.
     pub async fn data(&mut self) -> Result<Data<'_>, ApiException> {
         self.body = self.read_body().await?;
         self.is_read = true;
@@ -153,30 +157,25 @@ impl Request {
     /// a megabyte meanwhile.
     pub fn forget_body(&mut self) {
         self.body = Bytes::new();
+        self.taken = None;
         self.decoded = String::new();
     }
 
-    /// Reads what has arrived of a small body that nobody asked for: with all of
-    /// it read the connection can be used for the next request.
+    /// [`skip_body`], if nobody has asked for it.
     pub(super) async fn skip_body(&mut self) {
-        let is_small = |bytes: usize| (1..=BODY_BYTES_SKIPPED_MAX).contains(&bytes);
-        if !self.is_read && self.announced_bytes().is_some_and(is_small) {
-            // Whatever is wrong with it ends the connection, as what is missing does.
-            let _ = ready_soon(pin!(read_to_end(&mut self.payload))).await;
+        if !self.is_read {
+            skip_body(&mut self.payload).await;
         }
-    }
-
-    /// How long the body is by its head.
-    fn announced_bytes(&self) -> Option<usize> {
-        let announced = self.http.headers().get(CONTENT_LENGTH)?;
-        announced.to_str().ok()?.parse().ok()
     }
 
     async fn read_body(&mut self) -> Result<Bytes, ApiException> {
-        if self.announced_bytes().is_some_and(|bytes| bytes > BODY_BYTES_MAX) {
+        let announced = self.http.headers().get(CONTENT_LENGTH);
+        let announced = announced.and_then(|length| length.to_str().ok()?.parse::<usize>().ok());
+        if announced.is_some_and(|bytes| bytes > BODY_BYTES_MAX) {
             return Err(ApiException::body_too_large(BODY_BYTES_MAX));
         }
-        let mut body = pin!(read_to_end(&mut self.payload));
+        let room = self.http.app_data::<web::Data<BodyRoom>>().map(|room| room.as_ref());
+        let mut body = pin!(read_to_end(&mut self.payload, room, &mut self.taken));
         // Nearly every body has arrived with its head; then no timer is needed.
         if let Some(body) = ready_soon(body.as_mut()).await {
             return body;
@@ -186,29 +185,6 @@ impl Request {
             Err(_) => Err(ApiException::body_timed_out(BODY_WAIT_MAX)),
         }
     }
-}
-
-/// Whether this is a name or an address, and perhaps a port: Django's
-/// `host_validation_re`, and underscores, which names in container networks
-/// have.
-fn is_host(host: &str) -> bool {
-    let is_port = |port: &str| !port.is_empty() && port.bytes().all(|byte| byte.is_ascii_digit());
-    let (name, port) = match host.strip_prefix('[') {
-        Some(rest) => match rest.split_once(']') {
-            Some((address, port)) => {
-                let is_address = |byte: u8| byte.is_ascii_hexdigit() || byte == b':' || byte == b'.';
-                let valid = address.contains(':') && address.bytes().all(is_address);
-                return valid && (port.is_empty() || port.strip_prefix(':').is_some_and(is_port));
-            }
-            None => return false,
-        },
-        None => match host.split_once(':') {
-            Some((name, port)) => (name, Some(port)),
-            None => (host, None),
-        },
-    };
-    let is_name = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'.' | b'-' | b'_');
-    !name.is_empty() && name.bytes().all(is_name) && port.is_none_or(is_port)
 }
 
 /// The body of an answer, and that of its request, which was not read.
@@ -248,6 +224,13 @@ pub fn give_up_body(http: &HttpRequest, payload: Payload, response: HttpResponse
     })
 }
 
+/// Reads the body of a request that is answered without it, if it has arrived:
+/// then the connection need not be closed.
+pub async fn skip_body(payload: &mut Payload) {
+    // What is wrong with it is of no interest.
+    let _ = ready_soon(pin!(read_to_end(payload, None, &mut None))).await;
+}
+
 /// What comes of a future that is ready by the time the task is polled again,
 /// else `None`. actix calls the handler as soon as it has read the head, and
 /// hands over what has arrived of the body right after that.
@@ -265,7 +248,12 @@ async fn ready_soon<F: Future>(mut future: Pin<&mut F>) -> Option<F::Output> {
     .await
 }
 
-async fn read_to_end(payload: &mut Payload) -> Result<Bytes, ApiException> {
+/// The whole body. What it takes of the room is left in `taken`.
+async fn read_to_end(
+    payload: &mut Payload,
+    room: Option<&BodyRoom>,
+    taken: &mut Option<Taken>,
+) -> Result<Bytes, ApiException> {
     let mut first = Bytes::new();
     let mut all = BytesMut::new();
     while let Some(chunk) = payload.next().await {
@@ -279,10 +267,18 @@ async fn read_to_end(payload: &mut Payload) -> Result<Bytes, ApiException> {
         // Nearly every body comes in one piece, which then is not copied.
         if first.is_empty() && all.is_empty() {
             first = chunk;
-        } else {
-            all.extend_from_slice(&std::mem::take(&mut first));
-            all.extend_from_slice(&chunk);
+            continue;
         }
+        let wanted = first.len() + chunk.len();
+        *taken = taken.take().or_else(|| room.map(BodyRoom::enter));
+        if taken.as_mut().is_some_and(|taken| !taken.take(wanted)) {
+            return Err(ApiException {
+                closes_connection: true,
+                ..ApiException::service_unavailable("too many bodies are being read", RETRY_AFTER)
+            });
+        }
+        all.extend_from_slice(&std::mem::take(&mut first));
+        all.extend_from_slice(&chunk);
     }
     Ok(if all.is_empty() { first } else { all.freeze() })
 }

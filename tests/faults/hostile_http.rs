@@ -11,7 +11,7 @@ use crate::support::{Client, Server, eventually};
 /// and the two that it may take to close down.
 const CUT_WITHIN: Duration = Duration::from_secs(13);
 
-const HEAD: &str = "Host: t\r\nContent-Type: application/json\r\n";
+const HEAD: &str = "Host: localhost\r\nContent-Type: application/json\r\n";
 
 fn connect(server: &Server) -> TcpStream {
     let stream = TcpStream::connect(server.address).expect("the server accepts connections");
@@ -52,8 +52,8 @@ fn a_byte_a_second_is_cut_within_ten_seconds() {
     let mut slow: Vec<_> = [
         (String::new(), ""),
         (String::new(), "G"),
-        ("PUT /resources/a/ HTTP/1.1\r\nHost: t\r\nX: ".to_owned(), "x"),
-        ("PUT /resources/a/ HTTP/1.1\r\nHost: t\r\n".to_owned(), ""),
+        ("PUT /resources/a/ HTTP/1.1\r\nHost: localhost\r\nX: ".to_owned(), "x"),
+        ("PUT /resources/a/ HTTP/1.1\r\nHost: localhost\r\n".to_owned(), ""),
         (format!("PUT /resources/a/ HTTP/1.1\r\n{announced}"), ""),
         (format!("PUT /resources/a/ HTTP/1.1\r\n{announced}"), " "),
         (format!("DELETE /resources/a/ HTTP/1.1\r\n{announced}"), " "),
@@ -198,7 +198,7 @@ fn floods_of_headers_are_refused() {
         format!("X: {}\r\n", "y".repeat(2 << 20)),
         format!("{}: y\r\n", "x".repeat(2 << 20)),
         "x".repeat(2 << 20),
-        "Host: t\r\n".repeat(200),
+        "Host: localhost\r\n".repeat(200),
     ] {
         let mut client = server.client();
         let _ = client.stream().write_all(b"PUT /resources/a/ HTTP/1.1\r\n");
@@ -213,7 +213,7 @@ fn floods_of_headers_are_refused() {
     let mut client = server.client();
     let _ = client
         .stream()
-        .write_all(format!("PUT /{} HTTP/1.1\r\nHost: t\r\n\r\n", "a".repeat(2 << 20)).as_bytes());
+        .write_all(format!("PUT /{} HTTP/1.1\r\nHost: localhost\r\n\r\n", "a".repeat(2 << 20)).as_bytes());
     if let Ok(answer) = client.try_answer() {
         assert!((400..500).contains(&answer.status), "{}", answer.status);
     }

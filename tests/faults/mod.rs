@@ -40,22 +40,22 @@ use tempfile::TempDir;
 use crate::support::{Answer, Client, Cls, Server};
 
 /// "Within 1 s" of the promises, as a test on a busy machine can hold it.
-const AT_ONCE: Duration = Duration::from_secs(1);
+pub const AT_ONCE: Duration = Duration::from_secs(1);
 
 /// `{"locked_by": key}`, with more members if wanted.
-fn body(key: &str, more: &str) -> String {
+pub fn body(key: &str, more: &str) -> String {
     format!("{{\"locked_by\": \"{key}\"{more}}}")
 }
 
 /// Takes what must be free.
-fn acquire(client: &mut Client, name: &str, key: &str) -> i64 {
+pub fn acquire(client: &mut Client, name: &str, key: &str) -> i64 {
     let answer = client.put(name, &body(key, ""));
     assert_eq!(answer.status, 200, "{name}: {}", answer.body);
     answer.fencing_token()
 }
 
 /// Whether somebody holds `name`. If nobody does, `probe` holds it afterwards.
-fn is_held(client: &mut Client, name: &str) -> bool {
+pub fn is_held(client: &mut Client, name: &str) -> bool {
     let answer = client.put(name, &body("probe", ""));
     match answer.status {
         200 => false,
@@ -174,13 +174,13 @@ impl Drop for Tmpfs {
 
 /// Asks for a page that needs no database, again and again, and notes how long
 /// the slowest answer took.
-struct Watch {
+pub struct Watch {
     stop: Sender<()>,
     thread: JoinHandle<Duration>,
 }
 
 impl Watch {
-    fn start(address: SocketAddr) -> Self {
+    pub fn start(address: SocketAddr) -> Self {
         let (stop, stopped) = channel();
         let thread = std::thread::spawn(move || {
             let mut slowest = Duration::ZERO;
@@ -195,7 +195,7 @@ impl Watch {
         Self { stop, thread }
     }
 
-    fn slowest(self) -> Duration {
+    pub fn slowest(self) -> Duration {
         drop(self.stop);
         self.thread.join().expect("the server answered all the time")
     }
@@ -211,7 +211,7 @@ fn cpu_ticks(pid: u32) -> u64 {
 }
 
 /// The memory that a process has in use, in MiB.
-fn rss_mib(pid: u32) -> u64 {
+pub fn rss_mib(pid: u32) -> u64 {
     let status = std::fs::read_to_string(format!("/proc/{pid}/status")).expect("the process runs");
     let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:"));
     let kib = line.and_then(|line| line.trim().strip_suffix(" kB")).expect("a size");

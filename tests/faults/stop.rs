@@ -53,7 +53,7 @@ fn a_second_signal_ends_it_at_once() {
     acquire(&mut client, "held", "k");
     // A body that does not come keeps a request running.
     client.send_raw(
-        b"PUT /resources/a/ HTTP/1.1\r\nHost: t\r\nContent-Type: application/json\r\nContent-Length: 9\r\n\r\n",
+        b"PUT /resources/a/ HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\nContent-Length: 9\r\n\r\n",
     );
     acquire(&mut server.client(), "other", "k");
 

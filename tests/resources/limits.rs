@@ -138,7 +138,7 @@ pub(super) fn a_body_of_a_mebibyte_is_read_and_one_byte_more_is_not() {
     let mut client = server.client();
     // The answer comes before the body, which then need not be sent.
     let head = format!(
-        "PUT /resources/r/ HTTP/1.1\r\nHost: t\r\nContent-Type: application/json\r\nContent-Length: {}\r\n\r\n",
+        "PUT /resources/r/ HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\nContent-Length: {}\r\n\r\n",
         BODY_BYTES_MAX + 1
     );
     client.send_raw(head.as_bytes());
@@ -157,7 +157,7 @@ pub(super) fn a_body_of_a_mebibyte_is_read_and_one_byte_more_is_not() {
 pub(super) fn a_chunked_body_is_counted_as_it_comes() {
     let server = Server::start();
     let mut client = server.client();
-    client.send_raw(b"PUT /resources/r/ HTTP/1.1\r\nHost: t\r\nTransfer-Encoding: chunked\r\n\r\n");
+    client.send_raw(b"PUT /resources/r/ HTTP/1.1\r\nHost: localhost\r\nTransfer-Encoding: chunked\r\n\r\n");
     let chunk = format!("{:x}\r\n{}\r\n", 1 << 16, " ".repeat(1 << 16));
     for _ in 0..BODY_BYTES_MAX >> 16 {
         client.send_raw(chunk.as_bytes());

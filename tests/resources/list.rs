@@ -212,11 +212,14 @@ pub(super) fn links_lead_through_all_pages_and_back() {
     for name in &all {
         assert_eq!(client.put(name, &by("k")).status, 200);
     }
-    let url = |query: &str| json!(format!("http://t/resources/{query}"));
+    let url = |query: &str| json!(format!("http://localhost/resources/{query}"));
 
     let (mut seen, mut back) = (Vec::new(), Vec::new());
-    let mut next = json!("http://t/resources/?page_size=7&prefix=r&page=1&x=a+b");
-    while let Some(path) = next.as_str().and_then(|link| link.strip_prefix("http://t/resources/")) {
+    let mut next = json!("http://localhost/resources/?page_size=7&prefix=r&page=1&x=a+b");
+    while let Some(path) = next
+        .as_str()
+        .and_then(|link| link.strip_prefix("http://localhost/resources/"))
+    {
         let page = list(&mut client, path);
         assert_eq!(page["count"], json!(25));
         seen.extend(names(&mut client, path).split(' ').map(str::to_owned));

@@ -43,7 +43,10 @@ impl Sent<'_> {
         let path = self.template.replace("{name}", self.name);
         let mut request = format!("{} {path}{} HTTP/1.1\r\n", self.method, self.query);
         let length = self.body.len().to_string();
-        for (name, value) in [("Host", "t"), ("Content-Length", &length)].iter().chain(self.headers) {
+        for (name, value) in [("Host", "localhost"), ("Content-Length", &length)]
+            .iter()
+            .chain(self.headers)
+        {
             request.push_str(&format!("{name}: {value}\r\n"));
         }
         let mut client = server.client();

@@ -46,7 +46,15 @@ impl Client {
     }
 
     pub fn try_connect(address: SocketAddr) -> io::Result<Self> {
-        let stream = TcpStream::connect_timeout(&address, Duration::from_secs(5))?;
+        Self::try_over(TcpStream::connect_timeout(&address, Duration::from_secs(5))?)
+    }
+
+    /// Over a connection that is open already.
+    pub fn over(stream: TcpStream) -> Self {
+        Self::try_over(stream).expect("a socket")
+    }
+
+    fn try_over(stream: TcpStream) -> io::Result<Self> {
         stream.set_nodelay(true)?;
         stream.set_read_timeout(Some(ANSWER_WAIT_MAX))?;
         stream.set_write_timeout(Some(ANSWER_WAIT_MAX))?;
@@ -181,7 +189,7 @@ fn request_text(method: &str, path: &str, headers: &[(&str, &str)], body: &str) 
         .map(|(name, value)| format!("{name}: {value}\r\n"))
         .collect();
     let length = body.len();
-    format!("{method} {path} HTTP/1.1\r\nHost: t\r\n{headers}Content-Length: {length}\r\n\r\n{body}")
+    format!("{method} {path} HTTP/1.1\r\nHost: localhost\r\n{headers}Content-Length: {length}\r\n\r\n{body}")
 }
 
 fn parse(buffer: &[u8], has_body: bool) -> Option<(Answer, usize)> {

@@ -131,11 +131,12 @@ pub(super) fn not_found() -> Response {
 }
 
 /// What each operation may answer, by status and name.
-pub(super) const TO_ALL: [(&str, &str); 5] = [
+pub(super) const TO_ALL: [(&str, &str); 6] = [
     ("401", "NotAuthenticated"),
     ("403", "PermissionDenied"),
     ("405", "MethodNotAllowed"),
     ("406", "NotAcceptable"),
+    ("429", "Throttled"),
     ("503", "Unavailable"),
 ];
 
@@ -228,7 +229,7 @@ pub(super) fn components(components: Components) -> Components {
         .response(
             "Throttled",
             later(
-                "Too many wait for this resource.",
+                "Too many wait for this resource, or the client asks for more than its share.",
                 "Request was throttled: too many requests wait for this resource.",
             ),
         )

@@ -89,7 +89,7 @@ fn list() -> Operation {
     let wrong = json!({"page_size": ["Ensure this value is greater than or equal to 1."]});
     let no_page = json!({"detail": "Invalid page."});
     let bad_request = said_any_of(
-        "Parameters that are wrong. HTML if `Host` is no host.",
+        "Parameters that are wrong. HTML if `Host` is not served.",
         &[field_errors()],
         &[("wrong", wrong)],
     );
@@ -240,7 +240,6 @@ fn waiting<T: ToSchema>(operation: OperationBuilder, example: Value) -> Operatio
     with_body::<T>(operation, example)
         .response("409", conflict.build())
         .response("422", key_reused())
-        .response("429", Ref::from_response_name("Throttled"))
 }
 
 fn acquire_together() -> Operation {

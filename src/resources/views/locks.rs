@@ -3,7 +3,7 @@
 use actix_web::http::{Method, StatusCode};
 
 use super::resource::{deadlock, idempotency_key, require_still};
-use super::{LOCKED, SUPERSEDED, TIMED_OUT, key_reused, ok, refuse, unavailable};
+use super::{LOCKED, SUPERSEDED, TIMED_OUT, key_reused, may_wait, ok, refuse, unavailable};
 use crate::access::Verb;
 use crate::engine::Answer;
 use crate::lock::Outcome;
@@ -55,6 +55,7 @@ impl LocksView<'_> {
         request.forget_body();
         caller.require_on_each(Verb::Acquire, &names)?;
         let waited = timeout.map(|_| acquire.locked_by.clone());
+        let _waiting = timeout.map(|_| may_wait(self.context, request)).transpose()?;
         let acquired = self.context.engine.acquire_together(names.clone(), acquire, timeout);
         let acquired = acquired.await;
         if let Some(locked_by) = waited {

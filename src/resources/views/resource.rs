@@ -6,7 +6,7 @@ use serde::Serialize;
 
 use super::{
     ACQUIRED, DEADLOCK, INVALID_RENEW, INVALID_UNLOCK, LOCKED, NOT_ACQUIRED, SUPERSEDED, TIMED_OUT, UNKNOWN,
-    key_reused, ok, refuse, unavailable,
+    key_reused, may_wait, ok, refuse, unavailable,
 };
 use crate::access::Verb;
 use crate::engine::{Answer, Unavailable};
@@ -67,7 +67,10 @@ async fn show(context: &Context, name: &str, request: &Request, caller: &Caller)
     let has_waited = watching.is_some();
     let snapshot = match watching {
         None => context.engine.look(name).await,
-        Some(watching) => watch(context, name, request, watching).await,
+        Some(watching) => {
+            let _waiting = may_wait(context, request)?;
+            watch(context, name, request, watching).await
+        }
     };
     let snapshot = snapshot.map_err(unavailable)?;
     if has_waited {
@@ -133,7 +136,9 @@ pub(super) async fn acquire(context: &Context, name: &str, request: &mut Request
     let wants_representation = request.prefers_representation();
     let asked = wants_representation.then(|| (name.clone(), acquire.clone()));
     let waited = timeout.map(|_| (name.clone(), acquire.locked_by.clone()));
+    let waiting = timeout.map(|_| may_wait(context, request)).transpose()?;
     let answer = context.engine.acquire(name, acquire, timeout).await;
+    drop(waiting);
     if let Some((name, locked_by)) = waited {
         let granted = match &answer {
             Ok(Answer::Decided(Outcome::Acquired(grant))) => std::slice::from_ref(grant),

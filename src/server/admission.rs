@@ -1,0 +1,80 @@
+//! Who is let in: what a request must pass before anything else is done for
+//! it, the cheapest first.
+
+use std::time::{Duration, Instant};
+
+use actix_web::HttpRequest;
+use actix_web::http::Method;
+use actix_web::http::header::UPGRADE;
+
+use super::OpenConnection;
+use crate::limits::RETRY_AFTER;
+use crate::rest::AllowedHosts;
+use crate::rest::exceptions::ApiException;
+use crate::rest::throttling::{Client, RequestRate};
+
+/// What is asked of each request.
+#[derive(Debug)]
+pub struct Admission {
+    /// The hosts that are served.
+    pub hosts: AllowedHosts,
+    /// How often a client may ask; `None` is any number of times.
+    pub request_rate: Option<RequestRate>,
+}
+
+/// A request that is not let in.
+pub(super) struct Refusal {
+    pub exception: ApiException,
+    /// How long its answer is held back.
+    pub delay: Duration,
+}
+
+impl From<ApiException> for Refusal {
+    fn from(exception: ApiException) -> Self {
+        Self {
+            exception,
+            delay: Duration::ZERO,
+        }
+    }
+}
+
+impl Admission {
+    /// Errors: too many connections are open, the host is not served, what
+    /// follows is not going to be HTTP, or the client has asked too often.
+    pub(super) fn admit(&self, http: &HttpRequest) -> Result<(), Refusal> {
+        let connection = http.conn_data::<OpenConnection>();
+        if connection.is_some_and(|connection| connection.refused) {
+            let exception = ApiException {
+                closes_connection: true,
+                ..ApiException::service_unavailable("too many connections are open", RETRY_AFTER)
+            };
+            return Err(exception.into());
+        }
+        if !self.hosts.allow(http) {
+            return Err(ApiException::suspicious_operation().into());
+        }
+        if leaves_http(http) {
+            let exception = ApiException {
+                closes_connection: true,
+                ..ApiException::suspicious_operation()
+            };
+            return Err(exception.into());
+        }
+        let Some(request_rate) = &self.request_rate else {
+            return Ok(());
+        };
+        let admitted = request_rate.admit(Client::of(http), Instant::now());
+        admitted.map_err(|throttled| Refusal {
+            exception: ApiException::too_soon(throttled.wait),
+            delay: throttled.delay,
+        })
+    }
+}
+
+/// Whether actix takes all that follows for another protocol, whatever the head
+/// says of its length. A proxy that goes by the length would send the next
+/// request of somebody else into it.
+fn leaves_http(http: &HttpRequest) -> bool {
+    let mut protocols = http.headers().get_all(UPGRADE);
+    http.method() == Method::CONNECT || protocols.any(|protocol| protocol.as_bytes().eq_ignore_ascii_case(b"websocket"))
+}
