@@ -85,6 +85,7 @@ impl Runserver {
         let (store, catalog) = database.into_store_and_catalog()?;
         say("System check identified no issues (0 silenced).");
         let connections_max = connections_max(settings.connections_max, room);
+        let client_rate = settings.client_requests_per_second.map(RequestRate::new).map(Arc::new);
         let config = ServerConfig {
             workers: settings.workers,
             keep_alive: settings.keep_alive,
@@ -94,7 +95,8 @@ impl Runserver {
                     Some(hosts) => AllowedHosts::new(hosts),
                     None => AllowedHosts::default_at(address),
                 },
-                request_rate: settings.client_requests_per_second.map(RequestRate::new),
+                // With tokens a client is known when its token is.
+                request_rate: client_rate.clone().filter(|_| auth == Auth::Off),
             },
         };
         let policy = Policy {
@@ -109,7 +111,7 @@ impl Runserver {
         };
         let access = match auth {
             Auth::Off => Access::Open,
-            Auth::Required => Access::Tokens(Tokens::watch(catalog.clone())?),
+            Auth::Required => Access::Tokens(Tokens::watch(catalog.clone())?, client_rate),
         };
         let (engine, batcher) = Batcher::spawn(store, policy)?;
         let announce = |bound: SocketAddr| {

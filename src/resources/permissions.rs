@@ -9,14 +9,15 @@ use crate::resources::views::{look_up, unavailable};
 use crate::rest::Request;
 use crate::rest::authentication::{invalid_token, key_of, not_authenticated};
 use crate::rest::exceptions::ApiException;
+use crate::rest::throttling::{Client, RequestRate};
 
 /// Who is let in.
 #[derive(Clone)]
 pub enum Access {
     /// Everybody, who may do everything.
     Open,
-    /// Whoever has a token, as far as it allows.
-    Tokens(Tokens),
+    /// Whoever has a token, as far as it allows, and as often as each may ask.
+    Tokens(Tokens, Option<Arc<RequestRate>>),
 }
 
 /// Who sent a request.
@@ -30,26 +31,39 @@ pub enum Caller {
 impl Access {
     /// Who sent this request.
     ///
-    /// Errors: 401 if they show no good token, 503 if nobody can know.
+    /// Errors: 401 if they show no good token, 429 if they ask too often, 503 if
+    /// nobody can know.
     pub(super) async fn caller(&self, request: &Request) -> Result<Caller, ApiException> {
-        let Self::Tokens(tokens) = self else {
+        let Self::Tokens(tokens, request_rate) = self else {
             return Ok(Caller::Anybody);
         };
-        let key = key_of(request.authorization())?.ok_or_else(not_authenticated)?;
-        let hash = KeyHash::of(&key);
-        let token = find(tokens, &hash).await?.ok_or_else(invalid_token)?;
-        Ok(Caller::Token(token, hash))
+        let caller = known(tokens, request).await;
+        if let Some(request_rate) = request_rate {
+            // Who shows no good token is known by the address: so guesses are bounded.
+            let client = caller
+                .as_ref()
+                .map_or(request.client(), |caller| caller.client(request));
+            request_rate.require(client).await?;
+        }
+        caller
     }
 
     /// The same for somebody who has waited since.
     pub(super) async fn require_still(&self, caller: &Caller) -> Result<(), ApiException> {
         match (self, caller) {
-            (Self::Tokens(tokens), Caller::Token(_, hash)) => {
+            (Self::Tokens(tokens, _), Caller::Token(_, hash)) => {
                 find(tokens, hash).await?.map(drop).ok_or_else(invalid_token)
             }
             _ => Ok(()),
         }
     }
+}
+
+async fn known(tokens: &Tokens, request: &Request) -> Result<Caller, ApiException> {
+    let key = key_of(request.authorization())?.ok_or_else(not_authenticated)?;
+    let hash = KeyHash::of(&key);
+    let token = find(tokens, &hash).await?.ok_or_else(invalid_token)?;
+    Ok(Caller::Token(token, hash))
 }
 
 async fn find(tokens: &Tokens, hash: &KeyHash) -> Result<Option<Arc<Token>>, ApiException> {
@@ -68,6 +82,14 @@ impl Caller {
         match self {
             Self::Anybody => None,
             Self::Token(token, _) => Some(&token.name),
+        }
+    }
+
+    /// Who it is to those who count requests.
+    pub(super) fn client(&self, request: &Request) -> Client {
+        match self {
+            Self::Anybody => request.client(),
+            Self::Token(token, _) => Client::Token(token.id),
         }
     }
 

@@ -13,6 +13,7 @@ use crate::engine::Unavailable;
 use crate::limits::RETRY_AFTER;
 use crate::resources::Context;
 use crate::resources::bodies::Error;
+use crate::resources::permissions::Caller;
 use crate::rest::exceptions::ApiException;
 use crate::rest::throttling::Waiting;
 use crate::rest::{Render, Request, Response};
@@ -63,8 +64,8 @@ pub(super) fn unavailable(reason: Unavailable) -> ApiException {
 /// returned lives.
 ///
 /// Errors: 429 if as many wait as may.
-fn may_wait<'c>(context: &'c Context, request: &Request) -> Result<Waiting<'c>, ApiException> {
-    let waiting = context.client_waiters.enter(request.client());
+fn may_wait<'c>(context: &'c Context, request: &Request, caller: &Caller) -> Result<Waiting<'c>, ApiException> {
+    let waiting = context.client_waiters.enter(caller.client(request));
     waiting.ok_or_else(|| ApiException::throttled("too many requests of this client wait", RETRY_AFTER))
 }
 

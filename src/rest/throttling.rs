@@ -13,8 +13,10 @@ use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use actix_web::HttpRequest;
+use tokio::time::sleep;
 
 use crate::limits::{CLIENTS_COUNTED_MAX, THROTTLED_DELAY};
+use crate::rest::exceptions::ApiException;
 
 /// Who sends requests, as far as a bound is one for each client.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -22,6 +24,8 @@ pub enum Client {
     /// Whoever is at an address. Of version 6 the first 64 bits, which are one
     /// network: any machine in it has as many addresses as it likes.
     Address(IpAddr),
+    /// Whoever has the token of this number, wherever.
+    Token(i64),
 }
 
 impl Client {
@@ -127,6 +131,20 @@ impl RequestRate {
             interval: SECOND / per_second.max(1),
             clients: Clients::new(),
         }
+    }
+
+    /// Counts a request that a view answers; who is refused may be held back.
+    ///
+    /// Errors: 429.
+    pub async fn require(&self, client: Client) -> Result<(), ApiException> {
+        let Err(throttled) = self.admit(client, Instant::now()) else {
+            return Ok(());
+        };
+        if !throttled.delay.is_zero() {
+            // Apart, because each request that waits for a lock would hold room for it.
+            Box::pin(sleep(throttled.delay)).await;
+        }
+        Err(ApiException::too_soon(throttled.wait))
     }
 
     /// Counts a request.

@@ -1,6 +1,7 @@
 //! Who is let in: what a request must pass before anything else is done for
 //! it, the cheapest first.
 
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use actix_web::HttpRequest;
@@ -19,7 +20,7 @@ pub struct Admission {
     /// The hosts that are served.
     pub hosts: AllowedHosts,
     /// How often a client may ask; `None` is any number of times.
-    pub request_rate: Option<RequestRate>,
+    pub request_rate: Option<Arc<RequestRate>>,
 }
 
 /// A request that is not let in.

@@ -16,6 +16,7 @@ on_both! {
     the_key_is_the_password_of_http_basic
     the_table_has_no_key
     a_row_that_was_written_by_hand_keeps_nobody_else_out
+    each_token_is_a_client_of_its_own
 }
 
 mod claims {
@@ -275,5 +276,41 @@ mod claims {
             "{}",
             server.log()
         );
+    }
+
+    pub(super) fn each_token_is_a_client_of_its_own() {
+        let server = guarded_with(&[("CLIENT_REQUESTS_PER_SECOND", "40"), ("CLIENT_WAITERS_MAX", "1")]);
+        let (one, other) = (token(&server, &["one"]), token(&server, &["other"]));
+        let mut client = server.client();
+
+        let mut until_refused = |key: &str| {
+            (0..400).find_map(|_| {
+                let answer = request(&mut client, key, "GET", "/schema/?format=json", "");
+                (answer.status == 429).then(|| answer.header("Retry-After").map(str::to_owned))
+            })
+        };
+
+        assert_eq!(until_refused(&one), Some(Some("1".to_owned())));
+        let mut client = server.client();
+        assert_eq!(
+            request(&mut client, &other, "PUT", &path("r"), KEY).status,
+            200,
+            "from the same address"
+        );
+        let refused = (0..400).find(|_| request(&mut client, "guess", "GET", "/resources/", "").status == 429);
+        assert!(refused.is_some(), "guesses are counted by address");
+
+        let mut waiter = server.client();
+        let wait = r#"{"locked_by": "w", "timeout": 60}"#;
+        let authorization = format!("Token {other}");
+        let headers = [
+            ("Authorization", authorization.as_str()),
+            ("Content-Type", "application/json"),
+        ];
+        waiter.send_with(("PUT", &path("r")), &headers, wait);
+        eventually("it waits", Duration::from_secs(5), || {
+            request(&mut client, &other, "GET", &path("r"), "").json()["waiters"] == 1
+        });
+        assert_eq!(request(&mut client, &other, "PUT", &path("r"), wait).status, 429);
     }
 }

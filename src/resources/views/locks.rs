@@ -55,7 +55,7 @@ impl LocksView<'_> {
         request.forget_body();
         caller.require_on_each(Verb::Acquire, &names)?;
         let waited = timeout.map(|_| acquire.locked_by.clone());
-        let _waiting = timeout.map(|_| may_wait(self.context, request)).transpose()?;
+        let _waiting = timeout.map(|_| may_wait(self.context, request, caller)).transpose()?;
         let acquired = self.context.engine.acquire_together(names.clone(), acquire, timeout);
         let acquired = acquired.await;
         if let Some(locked_by) = waited {

@@ -68,7 +68,7 @@ async fn show(context: &Context, name: &str, request: &Request, caller: &Caller)
     let snapshot = match watching {
         None => context.engine.look(name).await,
         Some(watching) => {
-            let _waiting = may_wait(context, request)?;
+            let _waiting = may_wait(context, request, caller)?;
             watch(context, name, request, watching).await
         }
     };
@@ -136,7 +136,7 @@ pub(super) async fn acquire(context: &Context, name: &str, request: &mut Request
     let wants_representation = request.prefers_representation();
     let asked = wants_representation.then(|| (name.clone(), acquire.clone()));
     let waited = timeout.map(|_| (name.clone(), acquire.locked_by.clone()));
-    let waiting = timeout.map(|_| may_wait(context, request)).transpose()?;
+    let waiting = timeout.map(|_| may_wait(context, request, caller)).transpose()?;
     let answer = context.engine.acquire(name, acquire, timeout).await;
     drop(waiting);
     if let Some((name, locked_by)) = waited {
