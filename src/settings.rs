@@ -1,6 +1,7 @@
 //! The settings: read once from the environment and `.env`, by nobody else.
 
 use std::env::{self, VarError};
+use std::fmt;
 use std::str::FromStr;
 use std::time::Duration;
 
@@ -28,8 +29,8 @@ pub const NAMES: [&str; 13] = [
 /// What an operator may choose.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Settings {
-    /// Where the state lives, not yet parsed.
-    pub database_url: String,
+    /// Where the state lives, not yet parsed. It may hold a password.
+    pub database_url: Secret,
     /// What is logged, in env_logger's notation.
     pub log_filter: String,
     /// Threads that serve connections.
@@ -54,6 +55,29 @@ pub struct Settings {
     pub lock_delay: Duration,
     /// Days after which an unused row is deleted; 0 is never.
     pub prune_after_days: u32,
+}
+
+/// A value that is not for the log. It cannot be printed.
+#[derive(Clone, PartialEq, Eq)]
+pub struct Secret(String);
+
+impl Secret {
+    /// The value itself, for whoever needs it and for nothing else.
+    pub fn reveal(&self) -> &str {
+        &self.0
+    }
+}
+
+impl From<String> for Secret {
+    fn from(text: String) -> Self {
+        Self(text)
+    }
+}
+
+impl fmt::Debug for Secret {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Secret(…)")
+    }
 }
 
 /// A setting that cannot be used.
@@ -94,16 +118,15 @@ impl Settings {
     /// Reads `.env` of the working directory, then the environment, which
     /// wins. An empty value counts as none.
     pub fn load() -> Result<Self, SettingsError> {
+        match dotenvy::from_filename_iter(".env") {
+            Ok(variables) => check_variables(variables)?,
+            Err(error) if error.not_found() => {}
+            Err(error) => return Err(dot_env_error(error)),
+        }
         match dotenvy::from_filename(".env") {
             Ok(_) => {}
             Err(error) if error.not_found() => {}
-            // Its text would repeat the line, and that line may hold a password.
-            Err(dotenvy::Error::LineParse(_, at)) => {
-                return Err(SettingsError::DotEnv(format!(
-                    "a line is not NAME=value (at its character {at}); put values with blanks in quotes"
-                )));
-            }
-            Err(error) => return Err(SettingsError::DotEnv(error.to_string())),
+            Err(error) => return Err(dot_env_error(error)),
         }
         Self::from_variables(env::var)
     }
@@ -133,7 +156,9 @@ impl Settings {
             max_ttl,
             max_timeout: seconds("MAX_TIMEOUT", 0)?,
             lock_delay: Duration::from_secs(seconds("LOCK_DELAY", 0)?.unwrap_or_default().into()),
-            database_url: text("DATABASE_URL")?.unwrap_or_else(|| "sqlite://db.sqlite3".to_owned()),
+            database_url: text("DATABASE_URL")?
+                .unwrap_or_else(|| "sqlite://db.sqlite3".to_owned())
+                .into(),
             log_filter: log_filter(text("RUST_LOG")?)?,
             workers: count("WORKERS", 1, 1024, default_workers())?,
             keep_alive: {
@@ -161,6 +186,32 @@ impl Settings {
             },
         })
     }
+}
+
+/// Refuses what cannot be put into the environment: the attempt would panic,
+/// with the value in its message.
+fn check_variables(
+    variables: impl IntoIterator<Item = Result<(String, String), dotenvy::Error>>,
+) -> Result<(), SettingsError> {
+    for variable in variables {
+        let (name, value) = variable.map_err(dot_env_error)?;
+        if name.contains('\0') || value.contains('\0') {
+            return Err(SettingsError::DotEnv(
+                "a line has the character U+0000; take it out".to_owned(),
+            ));
+        }
+    }
+    Ok(())
+}
+
+fn dot_env_error(error: dotenvy::Error) -> SettingsError {
+    SettingsError::DotEnv(match error {
+        // Its text would repeat the line, and that line may hold a password.
+        dotenvy::Error::LineParse(_, at) => {
+            format!("a line is not NAME=value (at its character {at}); put values with blanks in quotes")
+        }
+        error => error.to_string(),
+    })
 }
 
 /// env_logger would take a mistyped level for the name of a module and log
@@ -216,7 +267,7 @@ mod tests {
     fn an_empty_value_is_the_default() {
         assert_eq!(settings(&[]), settings(&[("WAITERS_MAX", ""), ("DATABASE_URL", "")]));
         assert_eq!(
-            settings(&[]).expect("defaults are fine").database_url,
+            settings(&[]).expect("defaults are fine").database_url.reveal(),
             "sqlite://db.sqlite3"
         );
     }
@@ -243,6 +294,24 @@ mod tests {
         ] {
             let expected = wrong.map(|wrong| SettingsError::LogFilter(wrong.to_owned()));
             assert_eq!(settings(&[("RUST_LOG", filter)]).err(), expected, "{filter}");
+        }
+    }
+
+    #[test]
+    fn a_secret_cannot_be_printed() {
+        let settings = settings(&[("DATABASE_URL", "postgres://u:hunter2@h/db")]).expect("well formed");
+
+        assert!(!format!("{settings:?}").contains("hunter2"));
+        assert_eq!(settings.database_url.reveal(), "postgres://u:hunter2@h/db");
+    }
+
+    #[test]
+    fn a_line_of_the_file_that_is_refused_is_not_repeated() {
+        for line in ["DATABASE_URL=\"hunter2\0\"", "DATABASE_URL=hunter2 x", "hunter2"] {
+            let error = check_variables(dotenvy::from_read_iter(line.as_bytes())).expect_err(line);
+
+            assert!(error.to_string().starts_with("cannot read .env: a line "), "{error}");
+            assert!(!format!("{error}{error:?}").contains("hunter2"), "{error}");
         }
     }
 

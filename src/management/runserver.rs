@@ -46,7 +46,7 @@ pub struct Runserver {
 impl Runserver {
     pub(super) fn run(self, settings: &Settings) -> Result<(), CommandError> {
         let address = parse_address(&self.address)?;
-        let url = DatabaseUrl::parse(&settings.database_url)?;
+        let url = DatabaseUrl::parse(settings.database_url.reveal())?;
         let room = room_for_connections()?;
         let system = actix_web::rt::System::new();
         // From before the first write on.

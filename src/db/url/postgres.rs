@@ -27,8 +27,14 @@ pub struct PostgresUrl {
 #[derive(Clone, PartialEq, Eq)]
 struct Password(String);
 
-/// Options that are secrets.
-const SECRET_OPTIONS: [&str; 2] = ["password", "sslpassword"];
+/// Options of libpq that are secrets.
+const SECRET_OPTIONS: [&str; 5] = [
+    "password",
+    "sslpassword",
+    "scram_client_key",
+    "scram_server_key",
+    "oauth_client_secret",
+];
 
 impl PostgresUrl {
     /// Reads what follows the scheme.
@@ -158,7 +164,8 @@ fn parse_options(text: &str) -> Result<Vec<(String, String)>, UrlError> {
     let mut options = Vec::new();
     for option in text.split('&').filter(|option| !option.is_empty()) {
         match option.split_once('=') {
-            Some((name, value)) if !name.is_empty() && !value.contains('=') => {
+            // libpq would decode the name, and could find a password where none is seen here.
+            Some((name, value)) if !name.is_empty() && !name.contains('%') && !value.contains('=') => {
                 options.push((name.to_owned(), value.to_owned()));
             }
             _ => return Err(UrlError::Malformed("an option after the '?' is not name=value")),
@@ -215,10 +222,10 @@ mod tests {
                 assert!(!printed.contains("cret"), "{printed}");
             }
         }
-        assert_eq!(
-            parse("u:x@h/db?sslpassword=y&a=b").without_password(),
-            "postgresql://u@h/db?a=b"
-        );
+        for secret in SECRET_OPTIONS {
+            let url = parse(&format!("u:x@h/db?{secret}=y&a=b"));
+            assert_eq!(url.without_password(), "postgresql://u@h/db?a=b", "{secret}");
+        }
     }
 
     #[test]
@@ -237,6 +244,7 @@ mod tests {
             "h/db?secret",
             "h/db?=secret",
             "h/db?a=b=secret",
+            "h/db?pass%77ord=secret",
         ] {
             let error = PostgresUrl::parse(rest).expect_err(rest);
 
