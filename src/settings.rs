@@ -1,5 +1,8 @@
 //! The settings: read once from the environment and `.env`, by nobody else.
 
+#[cfg(test)]
+mod fuzz;
+
 use std::env::{self, VarError};
 use std::fmt;
 use std::str::FromStr;

@@ -7,6 +7,8 @@
 mod conditional;
 pub mod exceptions;
 pub mod fields;
+#[cfg(test)]
+mod fuzz;
 mod media_type;
 mod negotiation;
 mod pages;

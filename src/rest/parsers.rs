@@ -2,6 +2,8 @@
 //! forms, as Django REST framework's parsers of the same names.
 
 mod form;
+#[cfg(test)]
+mod fuzz;
 mod json;
 
 use std::borrow::Cow;

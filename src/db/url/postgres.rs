@@ -51,6 +51,10 @@ impl PostgresUrl {
         if location.contains('@') {
             return Err(UrlError::Malformed("there is an '@' or a '/' in its user or password"));
         }
+        // Where it should be a '?' the options, and a password among them, would be a name, which is shown.
+        if location.contains(['&', '=']) {
+            return Err(UrlError::Malformed("options do not begin with a '?'"));
+        }
         require_ports(hosts)?;
         let options = parse_options(options)?;
         if database.is_empty()
@@ -160,12 +164,17 @@ fn require_ports(hosts: &str) -> Result<(), UrlError> {
     Ok(())
 }
 
+/// Whether libpq may know it. In another one it would decode what is
+/// percent-encoded, and so find a password where none is seen here.
+fn is_option_name(name: &str) -> bool {
+    !name.is_empty() && name.bytes().all(|byte| byte.is_ascii_lowercase() || byte == b'_')
+}
+
 fn parse_options(text: &str) -> Result<Vec<(String, String)>, UrlError> {
     let mut options = Vec::new();
     for option in text.split('&').filter(|option| !option.is_empty()) {
         match option.split_once('=') {
-            // libpq would decode the name, and could find a password where none is seen here.
-            Some((name, value)) if !name.is_empty() && !name.contains('%') && !value.contains('=') => {
+            Some((name, value)) if is_option_name(name) && !value.contains('=') => {
                 options.push((name.to_owned(), value.to_owned()));
             }
             _ => return Err(UrlError::Malformed("an option after the '?' is not name=value")),
@@ -245,6 +254,8 @@ mod tests {
             "h/db?=secret",
             "h/db?a=b=secret",
             "h/db?pass%77ord=secret",
+            "h/db&password=secret",
+            "h/db?PASSWORD=secret",
         ] {
             let error = PostgresUrl::parse(rest).expect_err(rest);
 
