@@ -143,7 +143,7 @@ fn digest(value: &impl Hash) -> u64 {
 #[should_panic(expected = "an input breaks the claim above")]
 fn a_claim_that_only_a_mutation_breaks_is_broken() {
     // Each character more is told, and so is kept and mutated further.
-    fuzz_text("path", vec!["/resources/".to_owned()], |path| {
+    fuzz_text("itself", Vec::new(), |path| {
         let alike = "/resource%".bytes().zip(path.bytes()).take_while(|(a, b)| a == b);
         let alike = alike.count();
         assert!(alike < 10 || path.len() > 40);
