@@ -60,3 +60,7 @@ pub mod lock;
 pub mod clock;
 pub mod limits;
 pub mod settings;
+
+#[cfg(test)]
+#[path = "../tests/fuzz/mod.rs"]
+mod fuzz;

@@ -1,6 +1,10 @@
 //! The settings: read once from the environment and `.env`, by nobody else.
 
+#[cfg(test)]
+mod fuzz;
+
 use std::env::{self, VarError};
+use std::fmt;
 use std::net::Ipv6Addr;
 use std::str::FromStr;
 use std::time::Duration;
@@ -33,8 +37,8 @@ pub const NAMES: [&str; 17] = [
 /// What an operator may choose.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Settings {
-    /// Where the state lives, not yet parsed.
-    pub database_url: String,
+    /// Where the state lives, not yet parsed. It may hold a password.
+    pub database_url: Secret,
     /// What is logged, in env_logger's notation.
     pub log_filter: String,
     /// Whether a token is asked for; `None` is for who knows the address to say.
@@ -77,6 +81,29 @@ pub enum Auth {
     Required,
     /// Everybody.
     Off,
+}
+
+/// A value that is not for the log. It cannot be printed.
+#[derive(Clone, PartialEq, Eq)]
+pub struct Secret(String);
+
+impl Secret {
+    /// The value itself, for whoever needs it and for nothing else.
+    pub fn reveal(&self) -> &str {
+        &self.0
+    }
+}
+
+impl From<String> for Secret {
+    fn from(text: String) -> Self {
+        Self(text)
+    }
+}
+
+impl fmt::Debug for Secret {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Secret(…)")
+    }
 }
 
 /// A setting that cannot be used.
@@ -126,16 +153,15 @@ impl Settings {
     /// Reads `.env` of the working directory, then the environment, which
     /// wins. An empty value counts as none.
     pub fn load() -> Result<Self, SettingsError> {
+        match dotenvy::from_filename_iter(".env") {
+            Ok(variables) => check_variables(variables)?,
+            Err(error) if error.not_found() => {}
+            Err(error) => return Err(dot_env_error(error)),
+        }
         match dotenvy::from_filename(".env") {
             Ok(_) => {}
             Err(error) if error.not_found() => {}
-            // Its text would repeat the line, and that line may hold a password.
-            Err(dotenvy::Error::LineParse(_, at)) => {
-                return Err(SettingsError::DotEnv(format!(
-                    "a line is not NAME=value (at its character {at}); put values with blanks in quotes"
-                )));
-            }
-            Err(error) => return Err(SettingsError::DotEnv(error.to_string())),
+            Err(error) => return Err(dot_env_error(error)),
         }
         Self::from_variables(env::var)
     }
@@ -165,7 +191,9 @@ impl Settings {
             max_ttl,
             max_timeout: seconds("MAX_TIMEOUT", 0)?,
             lock_delay: Duration::from_secs(seconds("LOCK_DELAY", 0)?.unwrap_or_default().into()),
-            database_url: text("DATABASE_URL")?.unwrap_or_else(|| "sqlite://db.sqlite3".to_owned()),
+            database_url: text("DATABASE_URL")?
+                .unwrap_or_else(|| "sqlite://db.sqlite3".to_owned())
+                .into(),
             log_filter: log_filter(text("RUST_LOG")?)?,
             auth: match text("AUTH")?.as_deref() {
                 None => None,
@@ -208,6 +236,32 @@ impl Settings {
             },
         })
     }
+}
+
+/// Refuses what cannot be put into the environment: the attempt would panic,
+/// with the value in its message.
+fn check_variables(
+    variables: impl IntoIterator<Item = Result<(String, String), dotenvy::Error>>,
+) -> Result<(), SettingsError> {
+    for variable in variables {
+        let (name, value) = variable.map_err(dot_env_error)?;
+        if name.contains('\0') || value.contains('\0') {
+            return Err(SettingsError::DotEnv(
+                "a line has the character U+0000; take it out".to_owned(),
+            ));
+        }
+    }
+    Ok(())
+}
+
+fn dot_env_error(error: dotenvy::Error) -> SettingsError {
+    SettingsError::DotEnv(match error {
+        // Its text would repeat the line, and that line may hold a password.
+        dotenvy::Error::LineParse(_, at) => {
+            format!("a line is not NAME=value (at its character {at}); put values with blanks in quotes")
+        }
+        error => error.to_string(),
+    })
 }
 
 /// env_logger would take a mistyped level for the name of a module and log
@@ -281,7 +335,7 @@ mod tests {
     fn an_empty_value_is_the_default() {
         assert_eq!(settings(&[]), settings(&[("WAITERS_MAX", ""), ("DATABASE_URL", "")]));
         assert_eq!(
-            settings(&[]).expect("defaults are fine").database_url,
+            settings(&[]).expect("defaults are fine").database_url.reveal(),
             "sqlite://db.sqlite3"
         );
     }
@@ -331,6 +385,24 @@ mod tests {
         }
         let listed = settings(&[("ALLOWED_HOSTS", "a, b")]).expect("two hosts").allowed_hosts;
         assert_eq!(listed, Some(vec!["a".to_owned(), "b".to_owned()]));
+    }
+
+    #[test]
+    fn a_secret_cannot_be_printed() {
+        let settings = settings(&[("DATABASE_URL", "postgres://u:hunter2@h/db")]).expect("well formed");
+
+        assert!(!format!("{settings:?}").contains("hunter2"));
+        assert_eq!(settings.database_url.reveal(), "postgres://u:hunter2@h/db");
+    }
+
+    #[test]
+    fn a_line_of_the_file_that_is_refused_is_not_repeated() {
+        for line in ["DATABASE_URL=\"hunter2\0\"", "DATABASE_URL=hunter2 x", "hunter2"] {
+            let error = check_variables(dotenvy::from_read_iter(line.as_bytes())).expect_err(line);
+
+            assert!(error.to_string().starts_with("cannot read .env: a line "), "{error}");
+            assert!(!format!("{error}{error:?}").contains("hunter2"), "{error}");
+        }
     }
 
     #[test]

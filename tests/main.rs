@@ -9,5 +9,6 @@ mod layers;
 mod management;
 mod replicas;
 mod resources;
+mod secrets;
 mod store;
 mod support;

@@ -3,6 +3,8 @@
 //! The scheme decides, and nothing is guessed: a mistyped URL must not open a
 //! new, empty database.
 
+#[cfg(test)]
+mod fuzz;
 mod postgres;
 
 use std::fmt;

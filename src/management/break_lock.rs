@@ -35,7 +35,7 @@ impl StillWaits for Nobody {
 
 impl Break {
     pub(super) fn run(self, settings: &Settings) -> Result<(), CommandError> {
-        let url = DatabaseUrl::parse(&settings.database_url)?;
+        let url = DatabaseUrl::parse(settings.database_url.reveal())?;
         let mut database = Database::open(&url, IfMissing::Refuse)?;
         database.require_migrated()?;
         let mut store = database.into_store()?;

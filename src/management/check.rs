@@ -14,7 +14,7 @@ pub struct Check {}
 
 impl Check {
     pub(super) fn run(self, settings: &Settings) -> Result<(), CommandError> {
-        let url = DatabaseUrl::parse(&settings.database_url)?;
+        let url = DatabaseUrl::parse(settings.database_url.reveal())?;
         Database::open(&url, IfMissing::Refuse)?.require_migrated()?;
         let mut out = io::stdout();
         writeln!(out, "System check identified no issues (0 silenced).")?;

@@ -35,7 +35,7 @@ pub struct Createtoken {
 
 impl Createtoken {
     pub(super) fn run(self, settings: &Settings) -> Result<(), CommandError> {
-        let url = DatabaseUrl::parse(&settings.database_url)?;
+        let url = DatabaseUrl::parse(settings.database_url.reveal())?;
         let mut database = Database::open(&url, IfMissing::Refuse)?;
         database.require_migrated()?;
         let key = TokenKey::generate().map_err(|error| io::Error::other(error.to_string()))?;

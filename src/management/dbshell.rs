@@ -20,7 +20,7 @@ pub struct Dbshell {
 
 impl Dbshell {
     pub(super) fn run(self, settings: &Settings) -> Result<(), CommandError> {
-        let url = DatabaseUrl::parse(&settings.database_url)?;
+        let url = DatabaseUrl::parse(settings.database_url.reveal())?;
         let (name, mut tool) = match &url {
             DatabaseUrl::Sqlite(path) => ("sqlite3", sqlite3(path)?),
             DatabaseUrl::Postgres(url) => ("psql", psql(url)),

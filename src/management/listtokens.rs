@@ -19,7 +19,7 @@ const HEAD: [&str; 7] = ["ID", "NAME", "CAN", "PREFIXES", "CREATED", "EXPIRES", 
 
 impl Listtokens {
     pub(super) fn run(self, settings: &Settings) -> Result<(), CommandError> {
-        let url = DatabaseUrl::parse(&settings.database_url)?;
+        let url = DatabaseUrl::parse(settings.database_url.reveal())?;
         let mut database = Database::open(&url, IfMissing::Refuse)?;
         database.require_migrated()?;
         let tokens = database.into_tokens().list().map_err(CommandError::Tokens)?;

@@ -23,7 +23,7 @@ pub struct Migrate {
 
 impl Migrate {
     pub(super) fn run(self, settings: &Settings) -> Result<(), CommandError> {
-        let url = DatabaseUrl::parse(&settings.database_url)?;
+        let url = DatabaseUrl::parse(settings.database_url.reveal())?;
         let target = match self.target {
             None => Target::Latest,
             Some(target) if target == "zero" => Target::Zero,

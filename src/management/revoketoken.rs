@@ -24,7 +24,7 @@ pub struct Revoketoken {
 
 impl Revoketoken {
     pub(super) fn run(self, settings: &Settings) -> Result<(), CommandError> {
-        let url = DatabaseUrl::parse(&settings.database_url)?;
+        let url = DatabaseUrl::parse(settings.database_url.reveal())?;
         let mut database = Database::open(&url, IfMissing::Refuse)?;
         database.require_migrated()?;
         let name = self.name.as_deref().and_then(Owner::new).map(Which::Name);

@@ -55,7 +55,7 @@ impl Runserver {
             None if address.ip().is_loopback() => Auth::Off,
             None => return Err(CommandError::AuthUnset(address)),
         };
-        let url = DatabaseUrl::parse(&settings.database_url)?;
+        let url = DatabaseUrl::parse(settings.database_url.reveal())?;
         let room = room_for_connections()?;
         let system = actix_web::rt::System::new();
         // From before the first write on.

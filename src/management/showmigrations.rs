@@ -14,7 +14,7 @@ pub struct Showmigrations {}
 
 impl Showmigrations {
     pub(super) fn run(self, settings: &Settings) -> Result<(), CommandError> {
-        let url = DatabaseUrl::parse(&settings.database_url)?;
+        let url = DatabaseUrl::parse(settings.database_url.reveal())?;
         let mut database = Database::open(&url, IfMissing::Pretend)?;
         let mut out = io::stdout();
         writeln!(out, "central_locking_system")?;

@@ -20,7 +20,7 @@ pub struct Sqlmigrate {
 
 impl Sqlmigrate {
     pub(super) fn run(self, settings: &Settings) -> Result<(), CommandError> {
-        let url = DatabaseUrl::parse(&settings.database_url)?;
+        let url = DatabaseUrl::parse(settings.database_url.reveal())?;
         let step = if self.backwards { Step::Unapply } else { Step::Apply };
         let mut out = io::stdout();
         writeln!(

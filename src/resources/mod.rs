@@ -4,6 +4,8 @@
 mod bodies;
 mod context;
 mod filters;
+#[cfg(test)]
+mod fuzz;
 mod permissions;
 mod schema;
 mod serializers;

@@ -9,6 +9,8 @@ mod body_room;
 mod conditional;
 pub mod exceptions;
 pub mod fields;
+#[cfg(test)]
+mod fuzz;
 mod hosts;
 mod media_type;
 mod negotiation;

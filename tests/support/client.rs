@@ -6,6 +6,8 @@ use std::time::{Duration, Instant};
 
 use serde_json::Value;
 
+use crate::support::planted::note_keys;
+
 /// How long a test waits for an answer that must come.
 const ANSWER_WAIT_MAX: Duration = Duration::from_secs(30);
 
@@ -69,7 +71,15 @@ impl Client {
     }
 
     pub fn send_raw(&mut self, bytes: &[u8]) {
-        self.stream.write_all(bytes).expect("the server reads");
+        self.try_send_raw(bytes).expect("the server reads");
+    }
+
+    fn try_send_raw(&mut self, bytes: &[u8]) -> io::Result<()> {
+        // One that is gone has no address, and no log.
+        if let Ok(server) = self.stream.peer_addr() {
+            note_keys(server, bytes);
+        }
+        self.stream.write_all(bytes)
     }
 
     /// Sends a request with a JSON body and does not wait.
@@ -79,8 +89,7 @@ impl Client {
 
     /// The same to a server that may be gone.
     pub fn try_send(&mut self, method: &str, path: &str, body: &str) -> io::Result<()> {
-        self.stream
-            .write_all(request_text(method, path, &[JSON], body).as_bytes())
+        self.try_send_raw(request_text(method, path, &[JSON], body).as_bytes())
     }
 
     /// Sends a request with a JSON body and more headers, and does not wait.
@@ -159,6 +168,13 @@ impl Client {
                 Err(error) => return Err(error),
             }
         }
+    }
+
+    /// All that comes until the server closes the connection, or for `wait`.
+    pub fn rest(&mut self, wait: Duration) -> Vec<u8> {
+        let until = Instant::now() + wait;
+        while Instant::now() < until && !self.is_closed_within(Duration::from_millis(100)) {}
+        std::mem::take(&mut self.buffer)
     }
 
     /// Whether the server closes the connection within `wait`.

@@ -3,6 +3,7 @@
 
 mod client;
 mod machine;
+mod planted;
 mod postgres;
 mod postgres_server;
 mod proxy;

@@ -13,6 +13,7 @@ use std::time::{Duration, Instant};
 use rustix::process::{Pid, Signal, kill_process};
 use tempfile::TempDir;
 
+use crate::support::planted::{line_that_tells, passwords_in, take_keys};
 use crate::support::{Client, Cluster, PostgresDatabase};
 
 /// How long a server may take to say that it serves, on a busy machine.
@@ -257,6 +258,17 @@ impl Server {
         self.child.wait().expect("a child of ours");
     }
 
+    /// Fails if its log shows a key that it was sent, or the password of its
+    /// database.
+    fn require_secrecy(&self) {
+        let mut secrets = take_keys(self.address);
+        let urls = self.cls.variables.iter().filter(|(name, _)| name == "DATABASE_URL");
+        secrets.extend(urls.flat_map(|(_, url)| passwords_in(url)));
+        let log = self.log();
+        let told = line_that_tells(&log, &secrets);
+        assert!(told.is_none(), "a secret is in the log: {told:?}");
+    }
+
     /// What `SELECT` answers, one string a row, read by a second connection.
     pub fn select(&self, query: &str) -> Vec<String> {
         if let Some(database) = &self.postgres {
@@ -282,6 +294,10 @@ impl Server {
 impl Drop for Server {
     fn drop(&mut self) {
         self.kill();
+        // A second panic would end the tests.
+        if !thread::panicking() {
+            self.require_secrecy();
+        }
     }
 }
 

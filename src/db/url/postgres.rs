@@ -27,8 +27,14 @@ pub struct PostgresUrl {
 #[derive(Clone, PartialEq, Eq)]
 struct Password(String);
 
-/// Options that are secrets.
-const SECRET_OPTIONS: [&str; 2] = ["password", "sslpassword"];
+/// Options of libpq that are secrets.
+const SECRET_OPTIONS: [&str; 5] = [
+    "password",
+    "sslpassword",
+    "scram_client_key",
+    "scram_server_key",
+    "oauth_client_secret",
+];
 
 impl PostgresUrl {
     /// Reads what follows the scheme.
@@ -44,6 +50,10 @@ impl PostgresUrl {
         let (hosts, database) = location.split_once('/').unwrap_or((location, ""));
         if location.contains('@') {
             return Err(UrlError::Malformed("there is an '@' or a '/' in its user or password"));
+        }
+        // Where it should be a '?' the options, and a password among them, would be a name, which is shown.
+        if location.contains(['&', '=']) {
+            return Err(UrlError::Malformed("options do not begin with a '?'"));
         }
         require_ports(hosts)?;
         let options = parse_options(options)?;
@@ -154,11 +164,17 @@ fn require_ports(hosts: &str) -> Result<(), UrlError> {
     Ok(())
 }
 
+/// Whether libpq may know it. In another one it would decode what is
+/// percent-encoded, and so find a password where none is seen here.
+fn is_option_name(name: &str) -> bool {
+    !name.is_empty() && name.bytes().all(|byte| byte.is_ascii_lowercase() || byte == b'_')
+}
+
 fn parse_options(text: &str) -> Result<Vec<(String, String)>, UrlError> {
     let mut options = Vec::new();
     for option in text.split('&').filter(|option| !option.is_empty()) {
         match option.split_once('=') {
-            Some((name, value)) if !name.is_empty() && !value.contains('=') => {
+            Some((name, value)) if is_option_name(name) && !value.contains('=') => {
                 options.push((name.to_owned(), value.to_owned()));
             }
             _ => return Err(UrlError::Malformed("an option after the '?' is not name=value")),
@@ -215,10 +231,10 @@ mod tests {
                 assert!(!printed.contains("cret"), "{printed}");
             }
         }
-        assert_eq!(
-            parse("u:x@h/db?sslpassword=y&a=b").without_password(),
-            "postgresql://u@h/db?a=b"
-        );
+        for secret in SECRET_OPTIONS {
+            let url = parse(&format!("u:x@h/db?{secret}=y&a=b"));
+            assert_eq!(url.without_password(), "postgresql://u@h/db?a=b", "{secret}");
+        }
     }
 
     #[test]
@@ -237,6 +253,9 @@ mod tests {
             "h/db?secret",
             "h/db?=secret",
             "h/db?a=b=secret",
+            "h/db?pass%77ord=secret",
+            "h/db&password=secret",
+            "h/db?PASSWORD=secret",
         ] {
             let error = PostgresUrl::parse(rest).expect_err(rest);
 
