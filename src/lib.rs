@@ -14,6 +14,7 @@
 //! | [`rest`] | what Django REST framework is to the original |
 //! | [`db`] | the only user of SQL |
 //! | [`lock`] | the rules, pure |
+//! | [`tls`] | certificates, and how they change at run time |
 //! | [`clock`], [`limits`], [`settings`] | know nothing of the rest |
 //!
 //! # The life of one PUT
@@ -53,6 +54,8 @@ pub mod rest;
 pub mod db;
 
 pub mod lock;
+
+pub mod tls;
 
 pub mod clock;
 pub mod limits;

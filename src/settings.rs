@@ -1,17 +1,27 @@
-//! The settings: read once from the environment and `.env`, by nobody else.
+//! The settings: read from the environment and `.env`, by nobody else.
 
-use std::env::{self, VarError};
+mod changes;
+mod environment;
+
+use std::env::VarError;
+use std::path::PathBuf;
 use std::str::FromStr;
 use std::time::Duration;
 
 use thiserror::Error;
 
+pub use changes::Changes;
+pub use environment::Environment;
+
 use crate::limits::{self, TTL_SECONDS_MAX};
 
 /// Every setting's name, in the order of `.env.example`.
-pub const NAMES: [&str; 13] = [
+pub const NAMES: [&str; 16] = [
     "DATABASE_URL",
     "RUST_LOG",
+    "TLS_CERT",
+    "TLS_KEY",
+    "TLS_CLIENT_CA",
     "WORKERS",
     "KEEP_ALIVE_SECONDS",
     "CONNECTIONS_MAX",
@@ -32,6 +42,8 @@ pub struct Settings {
     pub database_url: String,
     /// What is logged, in env_logger's notation.
     pub log_filter: String,
+    /// What connections are encrypted with; `None` if they are not.
+    pub tls: Option<TlsFiles>,
     /// Threads that serve connections.
     pub workers: usize,
     /// How long an idle connection is kept.
@@ -54,6 +66,17 @@ pub struct Settings {
     pub lock_delay: Duration,
     /// Days after which an unused row is deleted; 0 is never.
     pub prune_after_days: u32,
+}
+
+/// The files that TLS needs, in PEM.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct TlsFiles {
+    /// The server's certificate, then those that signed it.
+    pub certificate: PathBuf,
+    /// Its private key.
+    pub key: PathBuf,
+    /// Certificates of those whose clients are let in; all are if there are none.
+    pub client_authorities: Option<PathBuf>,
 }
 
 /// A setting that cannot be used.
@@ -82,6 +105,14 @@ pub enum SettingsError {
     /// Not a filter of log lines.
     #[error("RUST_LOG: '{0}' is neither a level (off, error, warn, info, debug, trace) nor MODULE=level")]
     LogFilter(String),
+    /// One file of TLS without the other.
+    #[error("{set} is set and {missing} is not; TLS needs TLS_CERT and TLS_KEY")]
+    Tls {
+        /// Which there is.
+        set: &'static str,
+        /// Which is missing.
+        missing: &'static str,
+    },
     /// Bytes that are no text.
     #[error("{0} is not UTF-8 text")]
     NotText(&'static str),
@@ -91,23 +122,7 @@ pub enum SettingsError {
 }
 
 impl Settings {
-    /// Reads `.env` of the working directory, then the environment, which
-    /// wins. An empty value counts as none.
-    pub fn load() -> Result<Self, SettingsError> {
-        match dotenvy::from_filename(".env") {
-            Ok(_) => {}
-            Err(error) if error.not_found() => {}
-            // Its text would repeat the line, and that line may hold a password.
-            Err(dotenvy::Error::LineParse(_, at)) => {
-                return Err(SettingsError::DotEnv(format!(
-                    "a line is not NAME=value (at its character {at}); put values with blanks in quotes"
-                )));
-            }
-            Err(error) => return Err(SettingsError::DotEnv(error.to_string())),
-        }
-        Self::from_variables(env::var)
-    }
-
+    /// An empty value counts as none.
     fn from_variables(read: impl Fn(&'static str) -> Result<String, VarError>) -> Result<Self, SettingsError> {
         let text = |name| match read(name) {
             Ok(value) if value.is_empty() => Ok(None),
@@ -135,6 +150,7 @@ impl Settings {
             lock_delay: Duration::from_secs(seconds("LOCK_DELAY", 0)?.unwrap_or_default().into()),
             database_url: text("DATABASE_URL")?.unwrap_or_else(|| "sqlite://db.sqlite3".to_owned()),
             log_filter: log_filter(text("RUST_LOG")?)?,
+            tls: tls_files(text("TLS_CERT")?, text("TLS_KEY")?, text("TLS_CLIENT_CA")?)?,
             workers: count("WORKERS", 1, 1024, default_workers())?,
             keep_alive: {
                 let default = limits::KEEP_ALIVE.as_secs();
@@ -160,6 +176,25 @@ impl Settings {
                 number("PRUNE_AFTER_DAYS", text("PRUNE_AFTER_DAYS")?, 0, 36_500, default)?
             },
         })
+    }
+}
+
+fn tls_files(
+    certificate: Option<String>,
+    key: Option<String>,
+    client_authorities: Option<String>,
+) -> Result<Option<TlsFiles>, SettingsError> {
+    let half = |set, missing| Err(SettingsError::Tls { set, missing });
+    match (certificate, key, client_authorities) {
+        (Some(certificate), Some(key), client_authorities) => Ok(Some(TlsFiles {
+            certificate: certificate.into(),
+            key: key.into(),
+            client_authorities: client_authorities.map(PathBuf::from),
+        })),
+        (Some(_), None, _) => half("TLS_CERT", "TLS_KEY"),
+        (None, Some(_), _) => half("TLS_KEY", "TLS_CERT"),
+        (None, None, Some(_)) => half("TLS_CLIENT_CA", "TLS_CERT"),
+        (None, None, None) => Ok(None),
     }
 }
 

@@ -10,12 +10,13 @@ const MAY_IMPORT: &[(&str, &[&str])] = &[
     ("settings", &["limits"]),
     ("limits", &[]),
     ("clock", &[]),
+    ("tls", &["settings", "limits"]),
     ("lock", &["clock", "limits"]),
     ("db", &["lock", "clock", "limits"]),
     ("rest", &["limits"]),
     ("engine", &["db", "lock", "clock", "limits"]),
     ("resources", &["engine", "rest", "db", "lock", "clock", "limits"]),
-    ("server", &["resources", "engine", "rest", "limits"]),
+    ("server", &["resources", "engine", "rest", "tls", "limits"]),
     (
         "management",
         &[
@@ -25,6 +26,7 @@ const MAY_IMPORT: &[(&str, &[&str])] = &[
             "rest",
             "db",
             "lock",
+            "tls",
             "clock",
             "limits",
             "settings",
@@ -41,6 +43,7 @@ const MAY_NAME: &[(&str, &[&str])] = &[
     ("utoipa", &["rest", "resources"]),
     ("clap", &["management"]),
     ("dotenvy", &["settings"]),
+    ("openssl", &["tls"]),
 ];
 
 fn sources() -> BTreeMap<PathBuf, String> {

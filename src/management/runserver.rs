@@ -3,6 +3,7 @@
 use std::fmt;
 use std::io::{self, ErrorKind, Write};
 use std::net::{SocketAddr, TcpListener, ToSocketAddrs};
+use std::sync::{Arc, Mutex};
 use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
@@ -11,14 +12,16 @@ use clap::Args;
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 
 use crate::db::{Database, DatabaseUrl, IfMissing, Ownership, Target};
-use crate::engine::{Batcher, Engine, Policy};
-use crate::limits::{BATCHER_END_WAIT_MAX, DESCRIPTORS_RESERVED, KEPT_FREE_MAX};
-use crate::lock::Rules;
+use crate::engine::{Batcher, Engine};
+use crate::limits::{BATCHER_END_WAIT_MAX, DESCRIPTORS_RESERVED};
 use crate::management::CommandError;
+use crate::management::logging::Logging;
 use crate::management::migrate::run_plan;
-use crate::resources::{Context, RequestLimits};
+use crate::management::reload::{Reload, policy, request_limits, warn_of};
+use crate::resources::{Context, CurrentLimits};
 use crate::server::{ServerConfig, serve, survive_file_size_limit};
-use crate::settings::Settings;
+use crate::settings::{Environment, Settings};
+use crate::tls::{Identity, Tls};
 
 const DEFAULT_ADDRESS: &str = "127.0.0.1";
 const DEFAULT_PORT: &str = "8000";
@@ -44,8 +47,14 @@ pub struct Runserver {
 }
 
 impl Runserver {
-    pub(super) fn run(self, settings: &Settings) -> Result<(), CommandError> {
+    pub(super) fn run(
+        self,
+        settings: Settings,
+        environment: Environment,
+        logging: Logging,
+    ) -> Result<(), CommandError> {
         let address = parse_address(&self.address)?;
+        let identity = settings.tls.as_ref().map(Identity::load).transpose()?;
         let url = DatabaseUrl::parse(&settings.database_url)?;
         let room = room_for_connections()?;
         let system = actix_web::rt::System::new();
@@ -80,31 +89,34 @@ impl Runserver {
             workers: settings.workers,
             keep_alive: settings.keep_alive,
             connections_max,
+            tls: identity.map(present),
         };
-        let policy = Policy {
-            rules: Rules {
-                lock_delay: settings.lock_delay,
-                kept_free_max: KEPT_FREE_MAX,
-            },
-            operations_queued_max: settings.operations_queued_max,
-            waiters_max: settings.waiters_max.min(waiters_that_leave_room(connections_max)),
-            waiters_per_resource_max: settings.waiters_per_resource_max,
-            prune_after_days: settings.prune_after_days,
-        };
-        let (engine, batcher) = Batcher::spawn(store, policy)?;
+        let tls = config.tls.clone();
+        let waiters_max = settings.waiters_max.min(waiters_that_leave_room(connections_max));
+        let (engine, batcher) = Batcher::spawn(store, policy(&settings, waiters_max))?;
         let announce = |bound: SocketAddr| {
             let owner = format!("cls runserver {bound} (pid {})", std::process::id());
             if let Some(Err(error)) = ownership.as_mut().map(|ownership| ownership.describe(&owner)) {
                 log::warn!("cannot write down who owns the database: {error}");
             }
-            banner(bound, &url);
+            banner(bound, &url, tls.is_some());
         };
+        let limits = Arc::new(CurrentLimits::new(request_limits(&settings)));
         let context = Context {
             engine: engine.clone(),
             catalog,
-            limits: RequestLimits::new(settings.default_ttl, settings.max_ttl, settings.max_timeout),
+            limits: Arc::clone(&limits),
         };
-        let served = system.block_on(serve(listener, context, config, announce));
+        let reload = Reload {
+            environment,
+            logging,
+            running: Mutex::new(settings),
+            tls: tls.clone(),
+            engine: engine.clone(),
+            limits,
+            waiters_max,
+        };
+        let served = system.block_on(serve(listener, context, config, announce, move || reload.run()));
         let is_ended = end(engine, batcher);
         served?;
         if !is_ended {
@@ -142,6 +154,13 @@ fn apply_missing(database: &mut Database) -> Result<(), CommandError> {
     Ok(())
 }
 
+/// Says what connections will be shown.
+fn present(identity: Identity) -> Tls {
+    log::info!("the certificate is that of {}", identity.description());
+    warn_of(&identity);
+    Tls::new(identity)
+}
+
 /// Prints a line. A server that nobody reads serves all the same.
 fn say(line: impl fmt::Display) {
     if let Err(error) = writeln!(io::stdout(), "{line}") {
@@ -149,13 +168,14 @@ fn say(line: impl fmt::Display) {
     }
 }
 
-fn banner(bound: SocketAddr, url: &DatabaseUrl) {
+fn banner(bound: SocketAddr, url: &DatabaseUrl, is_encrypted: bool) {
     say(Local::now().format("%B %d, %Y - %H:%M:%S"));
     say(format_args!(
         "Central Locking System version {}, using {url}",
         env!("CARGO_PKG_VERSION")
     ));
-    say(format_args!("Starting server at http://{bound}/"));
+    let scheme = if is_encrypted { "https" } else { "http" };
+    say(format_args!("Starting server at {scheme}://{bound}/"));
     say("Quit the server with CONTROL-C.");
     log::info!("serving on {bound}");
     if !bound.ip().is_loopback() {

@@ -9,7 +9,7 @@ mod serializers;
 pub mod urls;
 mod views;
 
-pub use context::{Context, RequestLimits};
+pub use context::{Context, CurrentLimits, RequestLimits};
 pub use views::{
     AcquireView, CheckView, LocksView, ReleaseView, RenewView, ResourceListView, ResourceView, SchemaView,
 };

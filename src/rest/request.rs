@@ -103,7 +103,7 @@ impl Request {
     }
 
     /// Its URL without the query, for links: Django's `build_absolute_uri`.
-    /// The scheme is `http`, because nothing else is served.
+    /// The scheme is the one that is served.
     ///
     /// Errors: Django's page for 400 if the host is none.
     pub fn absolute_url(&self) -> Result<String, ApiException> {
@@ -116,7 +116,14 @@ impl Request {
             (None, None) => self.http.app_config().host(),
         };
         match is_host(host) {
-            true => Ok(format!("http://{host}{}", uri.path())),
+            true => {
+                let scheme = if self.http.app_config().secure() {
+                    "https"
+                } else {
+                    "http"
+                };
+                Ok(format!("{scheme}://{host}{}", uri.path()))
+            }
             false => Err(ApiException::suspicious_operation()),
         }
     }

@@ -58,7 +58,7 @@ action_view!(
 /// What a guarded system asks before it accepts a write.
 async fn check(context: &Context, name: &str, request: &mut Request) -> ViewResult {
     let data = request.data().await?;
-    let token = Fields::new(&data, context.limits, None).and_then(Fields::checked_token);
+    let token = Fields::new(&data, context.limits(), None).and_then(Fields::checked_token);
     let token = token.map_err(ApiException::validation_error)?;
     let Some(name) = ResourceName::new(name) else {
         return Ok(validity(false, None, None));

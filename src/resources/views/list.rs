@@ -52,7 +52,7 @@ impl ResourceListView<'_> {
     async fn patch(&self, request: &mut Request) -> ViewResult {
         let renew = {
             let data = request.data().await?;
-            let renew = Fields::new(&data, self.context.limits, None).and_then(Fields::renewal_of_all);
+            let renew = Fields::new(&data, self.context.limits(), None).and_then(Fields::renewal_of_all);
             renew.map_err(ApiException::validation_error)?
         };
         let names = self.held_by(renew.locked_by.clone()).await?;
@@ -65,7 +65,7 @@ impl ResourceListView<'_> {
     async fn delete(&self, request: &mut Request) -> ViewResult {
         let locked_by = {
             let data = request.data().await?;
-            let locked_by = Fields::new(&data, self.context.limits, None).and_then(Fields::only_locked_by);
+            let locked_by = Fields::new(&data, self.context.limits(), None).and_then(Fields::only_locked_by);
             locked_by.map_err(ApiException::validation_error)?
         };
         let names = self.held_by(locked_by.clone()).await?;

@@ -39,7 +39,7 @@ impl LocksView<'_> {
             timeout,
         } = {
             let data = request.data().await?;
-            let fields = Fields::new(&data, self.context.limits, key.as_deref());
+            let fields = Fields::new(&data, self.context.limits(), key.as_deref());
             let acquisition = fields.and_then(Fields::acquisition_together);
             acquisition.map_err(ApiException::validation_error)?
         };

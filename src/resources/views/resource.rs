@@ -50,7 +50,7 @@ impl View for ResourceView<'_> {
 }
 
 async fn show(context: &Context, name: &str, request: &Request) -> ViewResult {
-    let watching = Watching::read(&request.query(), context.limits).map_err(ApiException::validation_error)?;
+    let watching = Watching::read(&request.query(), context.limits()).map_err(ApiException::validation_error)?;
     let unknown = || ApiException::new(StatusCode::NOT_FOUND, UNKNOWN);
     let name = ResourceName::new(name).ok_or_else(unknown)?;
     let snapshot = match watching {
@@ -109,7 +109,7 @@ pub(super) async fn acquire(context: &Context, name: &str, request: &mut Request
         timeout,
     } = {
         let data = request.data().await?;
-        let fields = Fields::new(&data, context.limits, key.as_deref());
+        let fields = Fields::new(&data, context.limits(), key.as_deref());
         let acquisition = fields.and_then(|fields| fields.acquisition(name));
         acquisition.map_err(ApiException::validation_error)?
     };
@@ -184,7 +184,7 @@ pub(super) fn deadlock(names: &[ResourceName]) -> Response {
 pub(super) async fn release(context: &Context, name: &str, request: &mut Request) -> ViewResult {
     let key = idempotency_key(request);
     let data = request.data().await?;
-    let (release, errors) = match Fields::new(&data, context.limits, key.as_deref()) {
+    let (release, errors) = match Fields::new(&data, context.limits(), key.as_deref()) {
         Ok(fields) => {
             let fields = fields.release().map_err(ApiException::validation_error)?;
             (fields.release, fields.errors)
@@ -209,7 +209,7 @@ pub(super) async fn release(context: &Context, name: &str, request: &mut Request
 /// What PATCH does.
 pub(super) async fn renew(context: &Context, name: &str, request: &mut Request) -> ViewResult {
     let data = request.data().await?;
-    let renew = Fields::new(&data, context.limits, None).and_then(Fields::renewal);
+    let renew = Fields::new(&data, context.limits(), None).and_then(Fields::renewal);
     let renew = renew.map_err(ApiException::validation_error)?;
     let Some(name) = ResourceName::new(name) else {
         return Ok(refuse(StatusCode::BAD_REQUEST, NOT_ACQUIRED));
