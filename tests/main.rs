@@ -9,3 +9,4 @@ mod replicas;
 mod resources;
 mod store;
 mod support;
+mod tls;
