@@ -15,6 +15,7 @@
 //! | `bulk` | everything that a key holds, renewed and released at once, on both |
 //! | `handover` | from one waiter to the next |
 //! | `replicas` | the same from one replica to another, by waiters |
+//! | `tls` | acquire and release on kept connections, without and with TLS |
 //! | `memory` | the server's, idle and with many locks held |
 //! | `store` | the SQLite store without HTTP |
 //!
@@ -27,6 +28,9 @@
 
 mod beside_pgbench;
 mod bulk;
+#[path = "../../tests/support/certificates.rs"]
+#[allow(dead_code, reason = "tests make certificates of more kinds")]
+mod certificates;
 mod handover;
 mod list;
 mod load;
@@ -40,6 +44,7 @@ mod rounds;
 mod rows;
 mod servers;
 mod store;
+mod tls;
 mod together;
 
 use std::fs::OpenOptions;
@@ -102,6 +107,9 @@ fn main() {
     }
     if wanted("replicas") {
         handover::run_on_replicas(cluster(), chosen.first().copied());
+    }
+    if wanted("tls") {
+        tls::run(chosen.first().copied());
     }
     if wanted("memory") {
         memory();

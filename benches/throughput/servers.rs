@@ -85,6 +85,11 @@ impl ServerProcess {
 
     /// A `cls` on this database.
     pub fn start_on(kind: Kind, database_url: &str) -> Self {
+        Self::start_with(kind, database_url, &[])
+    }
+
+    /// The same with some settings.
+    pub fn start_with(kind: Kind, database_url: &str, variables: &[(&str, String)]) -> Self {
         let directory = fresh_directory();
         let mut command = kind.program();
         match kind {
@@ -92,7 +97,8 @@ impl ServerProcess {
                 .args(["runserver", "127.0.0.1:0"])
                 .current_dir(directory.path())
                 .env("DATABASE_URL", database_url)
-                .env("RUST_LOG", "error"),
+                .env("RUST_LOG", "error")
+                .envs(variables.iter().cloned()),
             Kind::Constants | Kind::PerRequest => command.arg(directory.path()),
         };
         let log = directory.path().join("stderr.log");
@@ -111,7 +117,8 @@ impl ServerProcess {
                 let said = std::fs::read_to_string(&log).unwrap_or_default();
                 panic!("{kind:?} did not start: {said}");
             }
-            if let Some(address) = line.trim().strip_prefix("Starting server at http://") {
+            let url = line.trim().strip_prefix("Starting server at http");
+            if let Some((_, address)) = url.and_then(|url| url.split_once("://")) {
                 break address.trim_end_matches('/').parse().expect("an address");
             }
         };
