@@ -15,6 +15,7 @@
 //! | [`db`] | the only user of SQL |
 //! | [`access`] | tokens and what they allow, pure |
 //! | [`lock`] | the rules, pure |
+//! | [`tls`] | certificates, and how they change at run time |
 //! | [`clock`], [`limits`], [`settings`] | know nothing of the rest |
 //!
 //! # The life of one PUT
@@ -56,6 +57,8 @@ pub mod db;
 pub mod access;
 
 pub mod lock;
+
+pub mod tls;
 
 pub mod clock;
 pub mod limits;

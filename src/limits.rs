@@ -53,6 +53,19 @@ pub const BODIES_BYTES_MAX: usize = 128 << 20;
 /// byte a second holds a connection, with DISCONNECT_WAIT_MAX, for ten seconds.
 pub const BODY_WAIT_MAX: Duration = Duration::from_secs(8);
 
+/// How long a TLS handshake may take: two round trips, and the time until the
+/// others that came before are done.
+pub const HANDSHAKE_WAIT_MAX: Duration = Duration::from_secs(5);
+
+/// TLS handshakes that each thread has under way; further connections wait in
+/// the backlog. A handshake costs about a millisecond with an RSA key, so that
+/// the last of them is done well before HANDSHAKE_WAIT_MAX when everybody
+/// connects again at once.
+pub const HANDSHAKES_MAX: usize = 2048;
+
+/// Bytes of a file with certificates or a key: some hundred certificates.
+pub const TLS_FILE_BYTES_MAX: u64 = 1 << 20;
+
 /// How long the head of a request may take to arrive.
 pub const HEAD_WAIT_MAX: Duration = Duration::from_secs(5);
 
@@ -109,7 +122,7 @@ pub const PUT_OFF_MAX: u32 = 3;
 pub const OPERATIONS_QUEUED_MAX: usize = 10_240;
 
 /// Requests that wait for a lock, all resources together; beyond it the answer
-/// is 503. At about 20 KiB each, 1 GiB.
+/// is 503. At about 20 KiB each, 1 GiB; over TLS twice as much.
 pub const WAITERS_MAX: usize = 50_000;
 
 /// Requests that wait for one resource; beyond it the answer is 429.
@@ -334,6 +347,9 @@ pub const SEARCH_WORDS_MAX: usize = 10;
 /// Resources that one key may hold to have all of them renewed or released at
 /// once: as many names, of 100 characters, are 10 MB.
 pub const HELD_BY_MAX: usize = 100_000;
+
+/// Characters of a `SECRET_KEY`: half of what `openssl rand -hex 32` makes.
+pub const SECRET_KEY_CHARS_MIN: usize = 32;
 
 /// Between two looks whether a token was made or revoked.
 pub const TOKENS_LOOK_INTERVAL: Duration = Duration::from_secs(1);

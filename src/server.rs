@@ -7,6 +7,7 @@ use std::io;
 use std::net::{SocketAddr, TcpListener};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::thread;
 use std::time::Duration;
 
 use actix_web::dev::Extensions;
@@ -18,8 +19,8 @@ use rustix::process::Signal;
 use tokio::signal::unix::{SignalKind, signal};
 
 use crate::limits::{
-    DESCRIPTORS_RESERVED, DISCONNECT_WAIT_MAX, HEAD_WAIT_MAX, KEEPALIVE_PROBE_INTERVAL, SHUTDOWN_WAIT_MAX,
-    SOCKET_BUFFER_BYTES, UNREAD_WAIT_MAX,
+    DESCRIPTORS_RESERVED, DISCONNECT_WAIT_MAX, HANDSHAKE_WAIT_MAX, HANDSHAKES_MAX, HEAD_WAIT_MAX,
+    KEEPALIVE_PROBE_INTERVAL, SHUTDOWN_WAIT_MAX, SOCKET_BUFFER_BYTES, UNREAD_WAIT_MAX,
 };
 use crate::resources::urls::{self, Action, Route};
 use crate::resources::{
@@ -27,6 +28,7 @@ use crate::resources::{
     SchemaView,
 };
 use crate::rest::{BodyRoom, Request, dispatch, error_response, give_up_body, html_page, skip_body};
+use crate::tls::Tls;
 
 use admission::Refusal;
 
@@ -36,7 +38,6 @@ pub use admission::Admission;
 const BACKLOG: i32 = 4096;
 
 /// How the server serves.
-#[derive(Debug)]
 pub struct ServerConfig {
     /// Threads that serve connections.
     pub workers: usize,
@@ -44,6 +45,8 @@ pub struct ServerConfig {
     pub keep_alive: Duration,
     /// Connections that may be open; the next is answered 503.
     pub connections_max: usize,
+    /// What encrypts connections; `None` if they are not.
+    pub tls: Option<Tls>,
     /// What each request must pass.
     pub admission: Admission,
 }
@@ -77,7 +80,8 @@ impl Drop for OpenConnection {
 }
 
 /// Serves on `listener` until SIGTERM or SIGINT; `announce` is told its
-/// address. A second signal ends the process at once.
+/// address. A second signal ends the process at once. At each SIGHUP `reload` is
+/// called, in a thread of its own.
 ///
 /// Errors: the operating system refuses to listen or to hear signals.
 pub async fn serve(
@@ -85,6 +89,7 @@ pub async fn serve(
     context: Context,
     config: ServerConfig,
     announce: impl FnOnce(SocketAddr),
+    reload: impl Fn() + Send + Sync + 'static,
 ) -> io::Result<()> {
     let address = listener.local_addr()?;
     bound_connections(&listener)?;
@@ -108,6 +113,8 @@ pub async fn serve(
     })
     .workers(config.workers)
     .keep_alive(config.keep_alive)
+    .tls_handshake_timeout(HANDSHAKE_WAIT_MAX)
+    .max_connection_rate(HANDSHAKES_MAX)
     .client_request_timeout(HEAD_WAIT_MAX)
     .client_disconnect_timeout(DISCONNECT_WAIT_MAX)
     // Else a request goes on when its client has left.
@@ -115,12 +122,24 @@ pub async fn serve(
     // A few beyond the bound, to answer them 503; the rest wait in the backlog.
     .max_connections((connections_max + DESCRIPTORS_RESERVED / 2).div_ceil(config.workers))
     .shutdown_timeout(SHUTDOWN_WAIT_MAX.as_secs())
-    .disable_signals()
-    .listen(listener)?;
+    .disable_signals();
+    let server = match config.tls {
+        Some(tls) => server.listen_openssl(listener, tls.acceptor().map_err(io::Error::other)?)?,
+        None => server.listen(listener)?,
+    };
     // Before anybody learns that it serves: from then on a signal must not end it unheard.
     let mut terminate = signal(SignalKind::terminate())?;
     let mut interrupt = signal(SignalKind::interrupt())?;
+    let mut hangup = signal(SignalKind::hangup())?;
     announce(address);
+    let reload = Arc::new(reload);
+    actix_web::rt::spawn(async move {
+        while hangup.recv().await.is_some() {
+            let reload = Arc::clone(&reload);
+            // Not here, because a file may be on a disk that does not answer, and SIGTERM must be heard.
+            thread::spawn(move || reload());
+        }
+    });
     let server = server.run();
     let handle = server.handle();
     actix_web::rt::spawn(async move {

@@ -1,23 +1,34 @@
-//! The settings: read once from the environment and `.env`, by nobody else.
+//! The settings: read from the environment and `.env`, by nobody else.
 
+mod changes;
+mod environment;
 #[cfg(test)]
 mod fuzz;
 
-use std::env::{self, VarError};
+use std::env::VarError;
 use std::fmt;
 use std::net::Ipv6Addr;
+use std::path::PathBuf;
 use std::str::FromStr;
 use std::time::Duration;
 
 use thiserror::Error;
 
-use crate::limits::{self, TTL_SECONDS_MAX};
+pub use changes::Changes;
+pub use environment::Environment;
+
+use crate::limits::{self, SECRET_KEY_CHARS_MIN, TTL_SECONDS_MAX};
 
 /// Every setting's name, in the order of `.env.example`.
-pub const NAMES: [&str; 17] = [
+pub const NAMES: [&str; 22] = [
     "DATABASE_URL",
     "RUST_LOG",
     "AUTH",
+    "TLS_CERT",
+    "TLS_KEY",
+    "TLS_CLIENT_CA",
+    "LOCKED_BY_AT_REST",
+    "SECRET_KEY",
     "WORKERS",
     "ALLOWED_HOSTS",
     "KEEP_ALIVE_SECONDS",
@@ -43,6 +54,12 @@ pub struct Settings {
     pub log_filter: String,
     /// Whether a token is asked for; `None` is for who knows the address to say.
     pub auth: Option<Auth>,
+    /// Whether the keys of locks are kept hashed; then there is a `secret_key`.
+    pub locked_by_at_rest: KeysAtRest,
+    /// What they are hashed under.
+    pub secret_key: Option<Secret>,
+    /// What connections are encrypted with; `None` if they are not.
+    pub tls: Option<TlsFiles>,
     /// Threads that serve connections.
     pub workers: usize,
     /// Hosts that are served; `None` is what the address that is listened on
@@ -83,6 +100,15 @@ pub enum Auth {
     Off,
 }
 
+/// How the keys of locks are kept.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum KeysAtRest {
+    /// As they were sent.
+    Plain,
+    /// As a keyed hash.
+    Hashed,
+}
+
 /// A value that is not for the log. It cannot be printed.
 #[derive(Clone, PartialEq, Eq)]
 pub struct Secret(String);
@@ -106,6 +132,17 @@ impl fmt::Debug for Secret {
     }
 }
 
+/// The files that TLS needs, in PEM.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct TlsFiles {
+    /// The server's certificate, then those that signed it.
+    pub certificate: PathBuf,
+    /// Its private key.
+    pub key: PathBuf,
+    /// Certificates of those whose clients are let in; all are if there are none.
+    pub client_authorities: Option<PathBuf>,
+}
+
 /// A setting that cannot be used.
 #[derive(Debug, Error, PartialEq, Eq)]
 pub enum SettingsError {
@@ -124,6 +161,15 @@ pub enum SettingsError {
     /// Neither of two words.
     #[error("AUTH must be required or off, not '{0}'")]
     Auth(String),
+    /// Neither of two words.
+    #[error("LOCKED_BY_AT_REST must be plain or hashed, not '{0}'")]
+    LockedByAtRest(String),
+    /// Nothing to hash under.
+    #[error("LOCKED_BY_AT_REST=hashed needs a SECRET_KEY; make one with `openssl rand -hex 32`")]
+    NoSecretKey,
+    /// Easy to guess.
+    #[error("SECRET_KEY must have at least {SECRET_KEY_CHARS_MIN} characters; make one with `openssl rand -hex 32`")]
+    ShortSecretKey,
     /// The default is above the maximum.
     #[error("DEFAULT_TTL must not be above MAX_TTL, and {default_ttl} is above {max_ttl}; correct one of them")]
     DefaultTtl {
@@ -141,6 +187,14 @@ pub enum SettingsError {
     /// Not a filter of log lines.
     #[error("RUST_LOG: '{0}' is neither a level (off, error, warn, info, debug, trace) nor MODULE=level")]
     LogFilter(String),
+    /// One file of TLS without the other.
+    #[error("{set} is set and {missing} is not; TLS needs TLS_CERT and TLS_KEY")]
+    Tls {
+        /// Which there is.
+        set: &'static str,
+        /// Which is missing.
+        missing: &'static str,
+    },
     /// Bytes that are no text.
     #[error("{0} is not UTF-8 text")]
     NotText(&'static str),
@@ -150,22 +204,7 @@ pub enum SettingsError {
 }
 
 impl Settings {
-    /// Reads `.env` of the working directory, then the environment, which
-    /// wins. An empty value counts as none.
-    pub fn load() -> Result<Self, SettingsError> {
-        match dotenvy::from_filename_iter(".env") {
-            Ok(variables) => check_variables(variables)?,
-            Err(error) if error.not_found() => {}
-            Err(error) => return Err(dot_env_error(error)),
-        }
-        match dotenvy::from_filename(".env") {
-            Ok(_) => {}
-            Err(error) if error.not_found() => {}
-            Err(error) => return Err(dot_env_error(error)),
-        }
-        Self::from_variables(env::var)
-    }
-
+    /// An empty value counts as none.
     fn from_variables(read: impl Fn(&'static str) -> Result<String, VarError>) -> Result<Self, SettingsError> {
         let text = |name| match read(name) {
             Ok(value) if value.is_empty() => Ok(None),
@@ -185,7 +224,20 @@ impl Settings {
         {
             return Err(SettingsError::DefaultTtl { default_ttl, max_ttl });
         }
+        let locked_by_at_rest = match text("LOCKED_BY_AT_REST")?.as_deref() {
+            None | Some("plain") => KeysAtRest::Plain,
+            Some("hashed") => KeysAtRest::Hashed,
+            Some(other) => return Err(SettingsError::LockedByAtRest(other.to_owned())),
+        };
+        let secret_key = text("SECRET_KEY")?;
+        match &secret_key {
+            Some(key) if key.chars().count() < SECRET_KEY_CHARS_MIN => return Err(SettingsError::ShortSecretKey),
+            None if locked_by_at_rest == KeysAtRest::Hashed => return Err(SettingsError::NoSecretKey),
+            _ => {}
+        }
         Ok(Self {
+            locked_by_at_rest,
+            secret_key: secret_key.map(Secret::from),
             // Else whoever asks for no ttl would get more than anybody may.
             default_ttl: default_ttl.or(max_ttl),
             max_ttl,
@@ -202,6 +254,7 @@ impl Settings {
                 Some(other) => return Err(SettingsError::Auth(other.to_owned())),
             },
             allowed_hosts: text("ALLOWED_HOSTS")?.map(hosts).transpose()?,
+            tls: tls_files(text("TLS_CERT")?, text("TLS_KEY")?, text("TLS_CLIENT_CA")?)?,
             workers: count("WORKERS", 1, 1024, default_workers())?,
             keep_alive: {
                 let default = limits::KEEP_ALIVE.as_secs();
@@ -238,30 +291,23 @@ impl Settings {
     }
 }
 
-/// Refuses what cannot be put into the environment: the attempt would panic,
-/// with the value in its message.
-fn check_variables(
-    variables: impl IntoIterator<Item = Result<(String, String), dotenvy::Error>>,
-) -> Result<(), SettingsError> {
-    for variable in variables {
-        let (name, value) = variable.map_err(dot_env_error)?;
-        if name.contains('\0') || value.contains('\0') {
-            return Err(SettingsError::DotEnv(
-                "a line has the character U+0000; take it out".to_owned(),
-            ));
-        }
+fn tls_files(
+    certificate: Option<String>,
+    key: Option<String>,
+    client_authorities: Option<String>,
+) -> Result<Option<TlsFiles>, SettingsError> {
+    let half = |set, missing| Err(SettingsError::Tls { set, missing });
+    match (certificate, key, client_authorities) {
+        (Some(certificate), Some(key), client_authorities) => Ok(Some(TlsFiles {
+            certificate: certificate.into(),
+            key: key.into(),
+            client_authorities: client_authorities.map(PathBuf::from),
+        })),
+        (Some(_), None, _) => half("TLS_CERT", "TLS_KEY"),
+        (None, Some(_), _) => half("TLS_KEY", "TLS_CERT"),
+        (None, None, Some(_)) => half("TLS_CLIENT_CA", "TLS_CERT"),
+        (None, None, None) => Ok(None),
     }
-    Ok(())
-}
-
-fn dot_env_error(error: dotenvy::Error) -> SettingsError {
-    SettingsError::DotEnv(match error {
-        // Its text would repeat the line, and that line may hold a password.
-        dotenvy::Error::LineParse(_, at) => {
-            format!("a line is not NAME=value (at its character {at}); put values with blanks in quotes")
-        }
-        error => error.to_string(),
-    })
 }
 
 /// env_logger would take a mistyped level for the name of a module and log
@@ -324,6 +370,7 @@ fn number<T: FromStr + Copy + TryInto<u64>>(
 mod tests {
     use std::collections::HashMap;
 
+    use super::environment::check_variables;
     use super::*;
 
     fn settings(variables: &[(&'static str, &str)]) -> Result<Settings, SettingsError> {

@@ -10,6 +10,7 @@ const MAY_IMPORT: &[(&str, &[&str])] = &[
     ("settings", &["limits"]),
     ("limits", &[]),
     ("clock", &[]),
+    ("tls", &["settings", "limits"]),
     ("lock", &["clock", "limits"]),
     ("access", &["lock", "clock", "limits"]),
     ("db", &["access", "lock", "clock", "limits"]),
@@ -19,7 +20,7 @@ const MAY_IMPORT: &[(&str, &[&str])] = &[
         "resources",
         &["engine", "rest", "db", "access", "lock", "clock", "limits"],
     ),
-    ("server", &["resources", "engine", "rest", "limits"]),
+    ("server", &["resources", "engine", "rest", "tls", "limits"]),
     (
         "management",
         &[
@@ -30,6 +31,7 @@ const MAY_IMPORT: &[(&str, &[&str])] = &[
             "db",
             "access",
             "lock",
+            "tls",
             "clock",
             "limits",
             "settings",
@@ -49,6 +51,7 @@ const MAY_NAME: &[(&str, &[&str])] = &[
     ("utoipa", &["rest", "resources"]),
     ("clap", &["management"]),
     ("dotenvy", &["settings"]),
+    ("openssl", &["tls"]),
 ];
 
 fn sources() -> BTreeMap<PathBuf, String> {

@@ -12,3 +12,4 @@ mod resources;
 mod secrets;
 mod store;
 mod support;
+mod tls;

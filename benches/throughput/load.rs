@@ -7,6 +7,7 @@ use std::time::{Duration, Instant};
 use hdrhistogram::Histogram;
 use mio::net::TcpStream;
 use mio::{Events, Interest, Poll, Token};
+use openssl::ssl::{SslConnector, SslStream};
 use rustix::net::{AddressFamily, SocketType, bind, connect, socket};
 
 const WARM_UP: Duration = Duration::from_millis(500);
@@ -53,18 +54,49 @@ pub fn histogram() -> Histogram<u64> {
     Histogram::new_with_bounds(1, 600_000_000, 3).expect("sensible bounds")
 }
 
+/// What a connection reads and writes.
+enum Wire {
+    Plain(TcpStream),
+    /// The second is the same socket, as it is registered.
+    Tls(
+        SslStream<std::net::TcpStream>,
+        #[expect(dead_code, reason = "it is registered until it is dropped")] TcpStream,
+    ),
+}
+
+impl Wire {
+    fn read(&mut self, chunk: &mut [u8]) -> io::Result<usize> {
+        match self {
+            Self::Plain(stream) => stream.read(chunk),
+            Self::Tls(stream, _) => stream.read(chunk),
+        }
+    }
+
+    fn write_all(&mut self, bytes: &[u8]) -> io::Result<()> {
+        match self {
+            Self::Plain(stream) => stream.write_all(bytes),
+            Self::Tls(stream, _) => stream.write_all(bytes),
+        }
+    }
+}
+
 /// One connection with at most one request under way.
 pub struct Connection {
-    pub stream: TcpStream,
+    wire: Wire,
     buffer: Vec<u8>,
     pub sent: Instant,
 }
 
 impl Connection {
     pub fn open(address: SocketAddr, poll: &Poll, token: usize) -> Self {
-        // Blocking, so that a full backlog is waited for.
+        Self::open_over(None, address, poll, token)
+    }
+
+    /// Over TLS, if there is a connector.
+    fn open_over(connector: Option<&SslConnector>, address: SocketAddr, poll: &Poll, token: usize) -> Self {
+        // Blocking, so that a full backlog and a handshake are waited for.
         let stream = std::net::TcpStream::connect(address).expect("the server accepts");
-        Self::over(stream, poll, token)
+        Self::on(stream, connector, poll, token)
     }
 
     /// The same from another address of this machine.
@@ -72,20 +104,29 @@ impl Connection {
         let socket = socket(AddressFamily::INET, SocketType::STREAM, None).expect("a socket");
         bind(&socket, &SocketAddr::new(from.into(), 0)).expect("all of 127.0.0.0/8 is this machine");
         connect(&socket, &address).expect("the server accepts");
-        Self::over(socket.into(), poll, token)
+        Self::on(socket.into(), None, poll, token)
     }
 
-    fn over(stream: std::net::TcpStream, poll: &Poll, token: usize) -> Self {
-        stream
-            .set_nodelay(true)
-            .and_then(|()| stream.set_nonblocking(true))
-            .expect("a socket of ours");
-        let mut stream = TcpStream::from_std(stream);
-        poll.registry()
-            .register(&mut stream, Token(token), Interest::READABLE)
-            .expect("a free token");
+    fn on(stream: std::net::TcpStream, connector: Option<&SslConnector>, poll: &Poll, token: usize) -> Self {
+        stream.set_nodelay(true).expect("a socket of ours");
+        let register = |stream: std::net::TcpStream| {
+            stream.set_nonblocking(true).expect("a socket of ours");
+            let mut stream = TcpStream::from_std(stream);
+            poll.registry()
+                .register(&mut stream, Token(token), Interest::READABLE)
+                .expect("a free token");
+            stream
+        };
+        let wire = match connector {
+            None => Wire::Plain(register(stream)),
+            Some(connector) => {
+                let stream = connector.connect("localhost", stream).expect("an agreement");
+                let registered = register(stream.get_ref().try_clone().expect("a descriptor"));
+                Wire::Tls(stream, registered)
+            }
+        };
         Self {
-            stream,
+            wire,
             buffer: Vec::with_capacity(1024),
             sent: Instant::now(),
         }
@@ -94,7 +135,7 @@ impl Connection {
     pub fn send(&mut self, request: &[u8]) {
         self.sent = Instant::now();
         // A request is far smaller than the socket's buffer.
-        self.stream.write_all(request).expect("the server reads");
+        self.wire.write_all(request).expect("the server reads");
     }
 
     /// The status of an answer, if a whole one has arrived.
@@ -104,7 +145,7 @@ impl Connection {
             if let Some(status) = self.take_answer() {
                 return Some(status);
             }
-            match self.stream.read(&mut chunk) {
+            match self.wire.read(&mut chunk) {
                 Ok(0) => panic!("the server closed a connection"),
                 Ok(length) => self.buffer.extend_from_slice(&chunk[..length]),
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => return None,
@@ -158,6 +199,16 @@ impl Load {
     /// Runs for `length` after a warm-up. `processor_seconds` is the server's,
     /// so far.
     pub fn run(&self, length: Duration, processor_seconds: impl Fn() -> f64) -> Measured {
+        self.run_over(None, length, processor_seconds)
+    }
+
+    /// The same over TLS, if there is a connector.
+    pub fn run_over(
+        &self,
+        connector: Option<&SslConnector>,
+        length: Duration,
+        processor_seconds: impl Fn() -> f64,
+    ) -> Measured {
         let names_each = self.names / self.connections;
         let pair = |number: usize| {
             let name = format!("bench-{:06}", number * self.every);
@@ -173,7 +224,8 @@ impl Load {
             numbers.flat_map(pair).collect()
         };
         let scripts: Vec<_> = (0..self.connections).map(script).collect();
-        drive(self.address, &scripts, self.strict, length, processor_seconds)
+        let open = |poll: &Poll, token| Connection::open_over(connector, self.address, poll, token);
+        drive_over(open, &scripts, self.strict, length, processor_seconds)
     }
 }
 
@@ -186,10 +238,19 @@ pub fn drive(
     length: Duration,
     processor_seconds: impl Fn() -> f64,
 ) -> Measured {
+    let open = |poll: &Poll, token| Connection::open(address, poll, token);
+    drive_over(open, scripts, strict, length, processor_seconds)
+}
+
+fn drive_over(
+    open: impl Fn(&Poll, usize) -> Connection,
+    scripts: &[Vec<Step>],
+    strict: bool,
+    length: Duration,
+    processor_seconds: impl Fn() -> f64,
+) -> Measured {
     let mut poll = Poll::new().expect("epoll");
-    let mut connections: Vec<_> = (0..scripts.len())
-        .map(|n| Connection::open(address, &poll, n))
-        .collect();
+    let mut connections: Vec<_> = (0..scripts.len()).map(|n| open(&poll, n)).collect();
     let mut steps = vec![0_usize; scripts.len()];
     let at = |connection: usize, step: usize| &scripts[connection][step % scripts[connection].len()];
     let mut events = Events::with_capacity(1024);

@@ -16,6 +16,7 @@
 //! | `handover` | from one waiter to the next |
 //! | `replicas` | the same from one replica to another, by waiters |
 //! | `flood` | what a client feels of another one that floods the server |
+//! | `tls` | acquire and release on kept connections, without and with TLS |
 //! | `memory` | the server's, idle and with many locks held |
 //! | `store` | the SQLite store without HTTP |
 //!
@@ -28,6 +29,9 @@
 
 mod beside_pgbench;
 mod bulk;
+#[path = "../../tests/support/certificates.rs"]
+#[allow(dead_code, reason = "tests make certificates of more kinds")]
+mod certificates;
 mod flood;
 mod handover;
 mod list;
@@ -42,6 +46,7 @@ mod rounds;
 mod rows;
 mod servers;
 mod store;
+mod tls;
 mod together;
 
 use std::fs::OpenOptions;
@@ -107,6 +112,9 @@ fn main() {
     }
     if wanted("flood") {
         flood::run(connections);
+    }
+    if wanted("tls") {
+        tls::run(chosen.first().copied());
     }
     if wanted("memory") {
         memory();

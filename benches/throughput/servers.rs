@@ -116,7 +116,8 @@ impl ServerProcess {
                 let said = std::fs::read_to_string(&log).unwrap_or_default();
                 panic!("{kind:?} did not start: {said}");
             }
-            if let Some(address) = line.trim().strip_prefix("Starting server at http://") {
+            let url = line.trim().strip_prefix("Starting server at http");
+            if let Some((_, address)) = url.and_then(|url| url.split_once("://")) {
                 break address.trim_end_matches('/').parse().expect("an address");
             }
         };

@@ -147,6 +147,9 @@ impl<S: Store + 'static> Batcher<S> {
     fn run(mut self) {
         while !self.stopping || self.held_over.is_some() || !self.put_off.is_empty() {
             let submissions = self.collect();
+            if let Some(policy) = self.shared.take_policy() {
+                self.policy = policy;
+            }
             self.take_announcements();
             self.take_departures();
             if self.shared.is_draining() {

@@ -10,6 +10,7 @@ use tokio::sync::oneshot;
 
 use crate::db::Announcement;
 use crate::engine::messages::{Departure, Message, Reply, Submission, Told, Wish};
+use crate::engine::policy::Policy;
 use crate::engine::shared::Shared;
 use crate::limits::{DECISION_WAIT_MAX, WATCH_RETRY_INTERVAL};
 use crate::lock::{Acquire, BreakLock, Operation, Outcome, Release, Renew, ResourceName, Snapshot};
@@ -188,6 +189,13 @@ impl Engine {
             Told::Waiting(waiting) => Ok(waiting),
             told => unreachable!("a count was answered with {told:?}"),
         }
+    }
+
+    /// Decides by `policy` from the next batch on; what was decided stands. Its
+    /// `operations_queued_max` and `waiters_max` cannot be changed.
+    pub fn set_policy(&self, policy: Policy) {
+        self.shared.set_policy(policy);
+        self.nudge();
     }
 
     /// Refuses new acquisitions and answers everybody who waits that the

@@ -2,7 +2,8 @@
 
 use crate::lock::Rules;
 
-/// What an operator may set.
+/// What an operator may set. All but `operations_queued_max` and `waiters_max`
+/// can be set anew while the engine runs.
 #[derive(Clone, Copy, Debug)]
 pub struct Policy {
     /// Of the rules of locking.

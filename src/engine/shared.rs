@@ -6,6 +6,7 @@ use std::sync::{Mutex, MutexGuard};
 
 use crate::db::Announcement;
 use crate::engine::messages::Departure;
+use crate::engine::policy::Policy;
 use crate::engine::watches::Watches;
 
 #[derive(Debug, Default)]
@@ -19,6 +20,8 @@ pub(super) struct Shared {
     announcements: Mutex<Vec<Announcement>>,
     /// Who wants to know when something happens to a resource.
     pub(super) watches: Watches,
+    /// Written by an operator's reload, taken by the batcher with each batch.
+    new_policy: Mutex<Option<Policy>>,
     /// Set once, when the server begins to stop.
     draining: AtomicBool,
     /// Whether anybody is in a line; written by the batcher for the listener.
@@ -42,6 +45,14 @@ impl Shared {
 
     pub(super) fn take_announcements(&self) -> Vec<Announcement> {
         mem::take(&mut *lock(&self.announcements))
+    }
+
+    pub(super) fn set_policy(&self, policy: Policy) {
+        *lock(&self.new_policy) = Some(policy);
+    }
+
+    pub(super) fn take_policy(&self) -> Option<Policy> {
+        lock(&self.new_policy).take()
     }
 
     pub(super) fn note_waiting(&self, somebody_waits: bool) {

@@ -7,6 +7,7 @@ use thiserror::Error;
 
 use crate::db::{DatabaseError, MigrationError, StoreError, UrlError};
 use crate::settings::SettingsError;
+use crate::tls::TlsError;
 
 /// A command's failure.
 #[derive(Debug, Error)]
@@ -17,6 +18,9 @@ pub enum CommandError {
     /// `DATABASE_URL` is wrong.
     #[error(transparent)]
     Url(#[from] UrlError),
+    /// A file of TLS cannot be used.
+    #[error(transparent)]
+    Tls(#[from] TlsError),
     /// The address to serve on is none.
     #[error("'{0}' is not an address; write PORT, ADDR:PORT or [IPV6]:PORT, for example 127.0.0.1:8000")]
     Address(String),
@@ -74,7 +78,7 @@ impl CommandError {
     /// 2 for what was asked wrongly, 1 for what could not be done.
     pub fn exit_code(&self) -> u8 {
         match self {
-            Self::Settings(_) | Self::Url(_) | Self::Address(_) | Self::AuthUnset(_) => 2,
+            Self::Settings(_) | Self::Url(_) | Self::Tls(_) | Self::Address(_) | Self::AuthUnset(_) => 2,
             _ => 1,
         }
     }

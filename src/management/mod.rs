@@ -7,7 +7,9 @@ mod createtoken;
 mod dbshell;
 mod error;
 mod listtokens;
+mod logging;
 mod migrate;
+mod reload;
 mod revoketoken;
 mod runserver;
 mod showmigrations;
@@ -17,7 +19,8 @@ use clap::{Parser, Subcommand};
 
 pub use error::CommandError;
 
-use crate::settings::Settings;
+use crate::management::logging::Logging;
+use crate::settings::Environment;
 
 /// A central lock server over HTTP and JSON that keeps its state in one SQL table.
 #[derive(Debug, Parser)]
@@ -37,7 +40,7 @@ enum Command {
     Showmigrations(showmigrations::Showmigrations),
     /// Print the SQL of a migration, as the configured database gets it.
     Sqlmigrate(sqlmigrate::Sqlmigrate),
-    /// Check the settings, the database and its migrations.
+    /// Check the settings, the certificates, the database and its migrations.
     Check(check::Check),
     /// Open the database in its own command line tool.
     Dbshell(dbshell::Dbshell),
@@ -54,15 +57,11 @@ enum Command {
 impl CommandLine {
     /// Reads the settings and runs the command.
     pub fn run(self) -> Result<(), CommandError> {
-        let settings = Settings::load()?;
-        env_logger::Builder::new()
-            // It calls each head that it cannot read an error; whoever sends them would fill the disk.
-            .filter_module("actix_http::h1::dispatcher", log::LevelFilter::Off)
-            .parse_filters(&settings.log_filter)
-            .format_timestamp_millis()
-            .init();
+        let environment = Environment::take()?;
+        let settings = environment.settings()?;
+        let logging = Logging::start(&settings.log_filter);
         match self.command {
-            Command::Runserver(command) => command.run(&settings),
+            Command::Runserver(command) => command.run(settings, environment, logging),
             Command::Migrate(command) => command.run(&settings),
             Command::Showmigrations(command) => command.run(&settings),
             Command::Sqlmigrate(command) => command.run(&settings),

@@ -3,7 +3,7 @@
 use std::fmt;
 use std::io::{self, ErrorKind, Write};
 use std::net::{SocketAddr, TcpListener, ToSocketAddrs};
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
@@ -13,16 +13,18 @@ use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 
 use crate::access::AtRest;
 use crate::db::{Database, DatabaseUrl, IfMissing, Ownership, Target};
-use crate::engine::{Batcher, Engine, Policy, Tokens};
-use crate::limits::{BATCHER_END_WAIT_MAX, DESCRIPTORS_RESERVED, KEPT_FREE_MAX};
-use crate::lock::Rules;
+use crate::engine::{Batcher, Engine, Tokens};
+use crate::limits::{BATCHER_END_WAIT_MAX, DESCRIPTORS_RESERVED};
 use crate::management::CommandError;
+use crate::management::logging::Logging;
 use crate::management::migrate::run_plan;
-use crate::resources::{Access, Context, RequestLimits};
+use crate::management::reload::{Reload, policy, request_limits, warn_of};
+use crate::resources::{Access, Context, CurrentLimits};
 use crate::rest::AllowedHosts;
 use crate::rest::throttling::{ClientWaiters, RequestRate};
 use crate::server::{Admission, ServerConfig, serve, survive_file_size_limit};
-use crate::settings::{Auth, Settings};
+use crate::settings::{Auth, Environment, KeysAtRest, Settings};
+use crate::tls::{Identity, Tls};
 
 const DEFAULT_ADDRESS: &str = "127.0.0.1";
 const DEFAULT_PORT: &str = "8000";
@@ -48,13 +50,19 @@ pub struct Runserver {
 }
 
 impl Runserver {
-    pub(super) fn run(self, settings: &Settings) -> Result<(), CommandError> {
+    pub(super) fn run(
+        self,
+        settings: Settings,
+        environment: Environment,
+        logging: Logging,
+    ) -> Result<(), CommandError> {
         let address = parse_address(&self.address)?;
         let auth = match settings.auth {
             Some(auth) => auth,
             None if address.ip().is_loopback() => Auth::Off,
             None => return Err(CommandError::AuthUnset(address)),
         };
+        let identity = settings.tls.as_ref().map(Identity::load).transpose()?;
         let url = DatabaseUrl::parse(settings.database_url.reveal())?;
         let room = room_for_connections()?;
         let system = actix_web::rt::System::new();
@@ -98,38 +106,44 @@ impl Runserver {
                 // With tokens a client is known when its token is.
                 request_rate: client_rate.clone().filter(|_| auth == Auth::Off),
             },
+            tls: identity.map(present),
         };
-        let policy = Policy {
-            rules: Rules {
-                lock_delay: settings.lock_delay,
-                kept_free_max: KEPT_FREE_MAX,
-            },
-            operations_queued_max: settings.operations_queued_max,
-            waiters_max: settings.waiters_max.min(waiters_that_leave_room(connections_max)),
-            waiters_per_resource_max: settings.waiters_per_resource_max,
-            prune_after_days: settings.prune_after_days,
-        };
+        let tls = config.tls.clone();
+        let waiters_max = settings.waiters_max.min(waiters_that_leave_room(connections_max));
         let access = match auth {
             Auth::Off => Access::Open,
             Auth::Required => Access::Tokens(Tokens::watch(catalog.clone())?, client_rate),
         };
-        let (engine, batcher) = Batcher::spawn(store, policy)?;
+        let (engine, batcher) = Batcher::spawn(store, policy(&settings, waiters_max))?;
         let announce = |bound: SocketAddr| {
             let owner = format!("cls runserver {bound} (pid {})", std::process::id());
             if let Some(Err(error)) = ownership.as_mut().map(|ownership| ownership.describe(&owner)) {
                 log::warn!("cannot write down who owns the database: {error}");
             }
-            banner(bound, &url, auth);
+            banner(bound, &url, auth, tls.is_some());
         };
+        let limits = Arc::new(CurrentLimits::new(request_limits(&settings)));
         let context = Context {
             engine: engine.clone(),
             catalog,
-            limits: RequestLimits::new(settings.default_ttl, settings.max_ttl, settings.max_timeout),
+            limits: Arc::clone(&limits),
             access,
-            at_rest: AtRest::Plain,
+            at_rest: match (settings.locked_by_at_rest, &settings.secret_key) {
+                (KeysAtRest::Hashed, Some(secret)) => AtRest::hashed(secret.reveal()),
+                _ => AtRest::Plain,
+            },
             client_waiters: Arc::new(ClientWaiters::new(settings.client_waiters_max)),
         };
-        let served = system.block_on(serve(listener, context, config, announce));
+        let reload = Reload {
+            environment,
+            logging,
+            running: Mutex::new(settings),
+            tls: tls.clone(),
+            engine: engine.clone(),
+            limits,
+            waiters_max,
+        };
+        let served = system.block_on(serve(listener, context, config, announce, move || reload.run()));
         let is_ended = end(engine, batcher);
         served?;
         if !is_ended {
@@ -167,6 +181,13 @@ fn apply_missing(database: &mut Database) -> Result<(), CommandError> {
     Ok(())
 }
 
+/// Says what connections will be shown.
+fn present(identity: Identity) -> Tls {
+    log::info!("the certificate is that of {}", identity.description());
+    warn_of(&identity);
+    Tls::new(identity)
+}
+
 /// Prints a line. A server that nobody reads serves all the same.
 fn say(line: impl fmt::Display) {
     if let Err(error) = writeln!(io::stdout(), "{line}") {
@@ -174,13 +195,14 @@ fn say(line: impl fmt::Display) {
     }
 }
 
-fn banner(bound: SocketAddr, url: &DatabaseUrl, auth: Auth) {
+fn banner(bound: SocketAddr, url: &DatabaseUrl, auth: Auth, is_encrypted: bool) {
     say(Local::now().format("%B %d, %Y - %H:%M:%S"));
     say(format_args!(
         "Central Locking System version {}, using {url}",
         env!("CARGO_PKG_VERSION")
     ));
-    say(format_args!("Starting server at http://{bound}/"));
+    let scheme = if is_encrypted { "https" } else { "http" };
+    say(format_args!("Starting server at {scheme}://{bound}/"));
     say("Quit the server with CONTROL-C.");
     log::info!("serving on {bound}");
     if auth == Auth::Off && !bound.ip().is_loopback() {

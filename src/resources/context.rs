@@ -1,6 +1,7 @@
 //! What a view works with.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 
 use crate::access::AtRest;
 use crate::db::Catalog;
@@ -19,8 +20,8 @@ pub struct Context {
     pub engine: Engine,
     /// What lists.
     pub catalog: Catalog,
-    /// What an operator allows.
-    pub limits: RequestLimits,
+    /// What an operator allows, as it is at each time.
+    pub limits: Arc<CurrentLimits>,
     /// Who is let in.
     pub access: Access,
     /// How the keys of locks are kept.
@@ -41,17 +42,22 @@ impl Context {
         idempotency_key: Option<&'d str>,
     ) -> Result<Fields<'d>, FieldErrors> {
         let reading = Reading {
-            limits: self.limits,
+            limits: self.limits(),
             at_rest: &self.at_rest,
             owner: caller.owner(),
             idempotency_key,
         };
         Fields::new(data, reading)
     }
+
+    /// What an operator allows now.
+    pub fn limits(&self) -> RequestLimits {
+        self.limits.get()
+    }
 }
 
 /// What an operator allows in a request.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct RequestLimits {
     /// Seconds for which a lock lasts that is asked for without a ttl; `None` is
     /// for ever.
@@ -69,6 +75,69 @@ impl RequestLimits {
             default_ttl,
             max_ttl: max_ttl.unwrap_or(TTL_SECONDS_MAX),
             max_timeout: max_timeout.unwrap_or(TIMEOUT_SECONDS_MAX),
+        }
+    }
+}
+
+/// [`RequestLimits`] that change while requests read them. Each request does, so
+/// it is a load and no lock.
+#[derive(Debug)]
+pub struct CurrentLimits {
+    /// `max_ttl`, and in the upper half `default_ttl`, where 0 is none: together,
+    /// so that nobody sees a default above its maximum.
+    ttls: AtomicU64,
+    max_timeout: AtomicU32,
+}
+
+impl CurrentLimits {
+    /// These, until others are set.
+    pub fn new(limits: RequestLimits) -> Self {
+        Self {
+            ttls: AtomicU64::new(ttls(limits)),
+            max_timeout: AtomicU32::new(limits.max_timeout),
+        }
+    }
+
+    /// Those that hold now.
+    pub fn get(&self) -> RequestLimits {
+        let ttls = self.ttls.load(Ordering::Relaxed);
+        let default_ttl = (ttls >> 32) as u32;
+        RequestLimits {
+            default_ttl: (default_ttl > 0).then_some(default_ttl),
+            max_ttl: ttls as u32,
+            max_timeout: self.max_timeout.load(Ordering::Relaxed),
+        }
+    }
+
+    /// These hold from now on.
+    pub fn set(&self, limits: RequestLimits) {
+        self.ttls.store(ttls(limits), Ordering::Relaxed);
+        self.max_timeout.store(limits.max_timeout, Ordering::Relaxed);
+    }
+}
+
+fn ttls(limits: RequestLimits) -> u64 {
+    u64::from(limits.default_ttl.unwrap_or_default()) << 32 | u64::from(limits.max_ttl)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_set_is_what_is_read() {
+        let current = CurrentLimits::new(RequestLimits::new(None, None, None));
+        for (default_ttl, max_ttl, max_timeout) in [
+            (None, None, None),
+            (Some(1), Some(1), Some(0)),
+            (Some(TTL_SECONDS_MAX), Some(TTL_SECONDS_MAX), Some(TIMEOUT_SECONDS_MAX)),
+            (None, Some(5), Some(7)),
+        ] {
+            let limits = RequestLimits::new(default_ttl, max_ttl, max_timeout);
+
+            current.set(limits);
+
+            assert_eq!(current.get(), limits);
         }
     }
 }

@@ -12,7 +12,7 @@ mod serializers;
 pub mod urls;
 mod views;
 
-pub use context::{Context, RequestLimits};
+pub use context::{Context, CurrentLimits, RequestLimits};
 pub use permissions::Access;
 pub use views::{
     AcquireView, BreakView, CheckView, LocksView, ReleaseView, RenewView, ResourceListView, ResourceView, SchemaView,

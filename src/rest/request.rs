@@ -128,13 +128,20 @@ impl Request {
     }
 
     /// Its URL without the query, for links: Django's `build_absolute_uri`.
-    /// The scheme is `http`, because nothing else is served.
+    /// The scheme is the one that is served.
     ///
     /// Errors: Django's page for 400 if the host is none.
     pub fn absolute_url(&self) -> Result<String, ApiException> {
         let host = host_of(&self.http);
         match name_of(host) {
-            Some(_) => Ok(format!("http://{host}{}", self.http.uri().path())),
+            Some(_) => {
+                let scheme = if self.http.app_config().secure() {
+                    "https"
+                } else {
+                    "http"
+                };
+                Ok(format!("{scheme}://{host}{}", self.http.uri().path()))
+            }
             None => Err(ApiException::suspicious_operation()),
         }
     }

@@ -1,5 +1,6 @@
 //! What no environment and no `.env` can do.
 
+use super::environment::check_variables;
 use std::collections::HashMap;
 
 use super::*;

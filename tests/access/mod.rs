@@ -21,6 +21,7 @@ macro_rules! on_both {
     };
 }
 
+mod at_rest;
 mod breaks;
 mod commands;
 mod ownership;

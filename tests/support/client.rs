@@ -4,16 +4,18 @@ use std::io::{self, Read, Write};
 use std::net::{SocketAddr, TcpStream};
 use std::time::{Duration, Instant};
 
+use openssl::ssl::{ConnectConfiguration, HandshakeError, SslRef};
 use serde_json::Value;
 
 use crate::support::planted::note_keys;
+use crate::support::wire::Wire;
 
 /// How long a test waits for an answer that must come.
 const ANSWER_WAIT_MAX: Duration = Duration::from_secs(30);
 
 /// One connection.
 pub struct Client {
-    stream: TcpStream,
+    stream: Wire,
     buffer: Vec<u8>,
 }
 
@@ -48,38 +50,61 @@ impl Client {
     }
 
     pub fn try_connect(address: SocketAddr) -> io::Result<Self> {
-        Self::try_over(TcpStream::connect_timeout(&address, Duration::from_secs(5))?)
+        Ok(Self::on(Wire::Plain(connect(address)?)))
     }
 
     /// Over a connection that is open already.
     pub fn over(stream: TcpStream) -> Self {
-        Self::try_over(stream).expect("a socket")
+        Self::on(Wire::Plain(set_up(stream).expect("a socket")))
     }
 
-    fn try_over(stream: TcpStream) -> io::Result<Self> {
-        stream.set_nodelay(true)?;
-        stream.set_read_timeout(Some(ANSWER_WAIT_MAX))?;
-        stream.set_write_timeout(Some(ANSWER_WAIT_MAX))?;
-        Ok(Self {
+    /// Over TLS, to the host `localhost`.
+    pub fn try_connect_tls(
+        address: SocketAddr,
+        configuration: ConnectConfiguration,
+    ) -> Result<Self, HandshakeError<TcpStream>> {
+        let stream = connect(address).expect("the server accepts connections");
+        let stream = configuration.connect("localhost", stream)?;
+        Ok(Self::on(Wire::Tls(stream)))
+    }
+
+    fn on(stream: Wire) -> Self {
+        Self {
             stream,
             buffer: Vec::new(),
-        })
+        }
     }
 
     pub fn stream(&self) -> &TcpStream {
-        &self.stream
+        self.stream.tcp()
+    }
+
+    /// What TLS knows of the connection.
+    pub fn ssl(&self) -> &SslRef {
+        match &self.stream {
+            Wire::Tls(stream) => stream.ssl(),
+            Wire::Plain(_) => panic!("it is not encrypted"),
+        }
     }
 
     pub fn send_raw(&mut self, bytes: &[u8]) {
         self.try_send_raw(bytes).expect("the server reads");
     }
 
-    fn try_send_raw(&mut self, bytes: &[u8]) -> io::Result<()> {
+    pub fn try_send_raw(&mut self, bytes: &[u8]) -> io::Result<()> {
         // One that is gone has no address, and no log.
-        if let Ok(server) = self.stream.peer_addr() {
+        if let Ok(server) = self.stream().peer_addr() {
             note_keys(server, bytes);
         }
         self.stream.write_all(bytes)
+    }
+
+    /// Closes an encrypted connection as TLS wants it to be closed.
+    pub fn farewell(self) {
+        match self.stream {
+            Wire::Tls(mut stream) => stream.shutdown().map(drop).expect("it is open"),
+            Wire::Plain(_) => panic!("it is not encrypted"),
+        }
     }
 
     /// Sends a request with a JSON body and does not wait.
@@ -185,7 +210,7 @@ impl Client {
             if left.is_zero() {
                 return false;
             }
-            self.stream.set_read_timeout(Some(left)).expect("a positive timeout");
+            self.stream().set_read_timeout(Some(left)).expect("a positive timeout");
             let mut chunk = [0; 4096];
             match self.stream.read(&mut chunk) {
                 Ok(0) => return true,
@@ -195,6 +220,17 @@ impl Client {
             }
         }
     }
+}
+
+fn connect(address: SocketAddr) -> io::Result<TcpStream> {
+    set_up(TcpStream::connect_timeout(&address, Duration::from_secs(5))?)
+}
+
+fn set_up(stream: TcpStream) -> io::Result<TcpStream> {
+    stream.set_nodelay(true)?;
+    stream.set_read_timeout(Some(ANSWER_WAIT_MAX))?;
+    stream.set_write_timeout(Some(ANSWER_WAIT_MAX))?;
+    Ok(stream)
 }
 
 const JSON: (&str, &str) = ("Content-Type", "application/json");

@@ -1,6 +1,7 @@
 //! What tests stand on: a real server in a directory of its own, and a client
 //! that puts on the wire exactly what it is told.
 
+mod certificates;
 mod client;
 mod machine;
 mod planted;
@@ -9,7 +10,9 @@ mod postgres_server;
 mod proxy;
 mod server;
 mod spread;
+mod wire;
 
+pub use certificates::{Certified, Days};
 pub use client::{Answer, Client};
 pub use machine::Machine;
 pub use postgres::{Cluster, PostgresDatabase, PsqlSession};

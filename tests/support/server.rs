@@ -129,8 +129,9 @@ impl Cls {
 fn wait_for_address(mut stdout: BufReader<ChildStdout>) -> Option<(SocketAddr, BufReader<ChildStdout>)> {
     let mut line = String::new();
     while stdout.read_line(&mut line).expect("stdout is text") > 0 {
-        if let Some(rest) = line.trim().strip_prefix("Starting server at http://") {
-            let address = rest.trim_end_matches('/').parse().expect("an address");
+        let url = line.trim().strip_prefix("Starting server at http");
+        if let Some((_, address)) = url.and_then(|url| url.split_once("://")) {
+            let address = address.trim_end_matches('/').parse().expect("an address");
             return Some((address, stdout));
         }
         line.clear();

@@ -61,7 +61,7 @@ impl View for ResourceView<'_> {
 
 async fn show(context: &Context, name: &str, request: &Request, caller: &Caller) -> ViewResult {
     caller.require_on(Verb::Read, name)?;
-    let watching = Watching::read(&request.query(), context.limits).map_err(ApiException::validation_error)?;
+    let watching = Watching::read(&request.query(), context.limits()).map_err(ApiException::validation_error)?;
     let unknown = || ApiException::new(StatusCode::NOT_FOUND, UNKNOWN);
     let name = ResourceName::new(name).ok_or_else(unknown)?;
     let has_waited = watching.is_some();
