@@ -208,10 +208,12 @@ async fn refuse(http: HttpRequest, mut payload: Payload, refusal: Refusal) -> Ht
     if !refusal.delay.is_zero() {
         tokio::time::sleep(refusal.delay).await;
     }
-    if !refusal.exception.closes_connection {
-        skip_body(&mut payload).await;
+    let closes_connection = refusal.exception.closes_connection;
+    let mut response = error_response(refusal.exception);
+    if !closes_connection {
+        skip_body(&mut payload).await.close_if_malformed(&mut response);
     }
-    give_up_body(&http, payload, error_response(refusal.exception))
+    give_up_body(&http, payload, response)
 }
 
 async fn dispatch_other(context: &Context, route: Route<'_>, request: Request) -> HttpResponse {

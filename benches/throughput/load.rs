@@ -180,6 +180,18 @@ pub fn request(method: &str, name: &str, body: &str) -> Vec<u8> {
     request_to(method, &format!("/resources/{name}/"), body)
 }
 
+/// The same request with one more header.
+pub fn with_header(request: &[u8], header: &str) -> Vec<u8> {
+    let first_line = request.iter().position(|byte| *byte == b'\n').map_or(0, |at| at + 1);
+    [
+        &request[..first_line],
+        header.as_bytes(),
+        b"\r\n",
+        &request[first_line..],
+    ]
+    .concat()
+}
+
 pub fn request_to(method: &str, path: &str, body: &str) -> Vec<u8> {
     format!(
         "{method} {path} HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-Type: application/json\r\nContent-Length: {}\r\n\r\n{body}",

@@ -16,6 +16,7 @@
 //! | `handover` | from one waiter to the next |
 //! | `replicas` | the same from one replica to another, by waiters |
 //! | `flood` | what a client feels of another one that floods the server |
+//! | `auth` | acquire and release without and with tokens |
 //! | `tls` | acquire and release on kept connections, without and with TLS |
 //! | `memory` | the server's, idle and with many locks held |
 //! | `store` | the SQLite store without HTTP |
@@ -27,6 +28,7 @@
 //! of one run compare; figures of two runs on a shared machine do not. `BESIDE`
 //! names another build of `cls` to run in the same rounds.
 
+mod auth;
 mod beside_pgbench;
 mod bulk;
 #[path = "../../tests/support/certificates.rs"]
@@ -112,6 +114,9 @@ fn main() {
     }
     if wanted("flood") {
         flood::run(connections);
+    }
+    if wanted("auth") {
+        auth::run(chosen.first().copied());
     }
     if wanted("tls") {
         tls::run(chosen.first().copied());

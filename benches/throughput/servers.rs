@@ -74,7 +74,7 @@ pub struct ServerProcess {
     child: Child,
     address: SocketAddr,
     _stdout: BufReader<ChildStdout>,
-    _directory: TempDir,
+    directory: TempDir,
 }
 
 impl ServerProcess {
@@ -125,12 +125,21 @@ impl ServerProcess {
             child,
             address,
             _stdout: stdout,
-            _directory: directory,
+            directory,
         }
     }
 
     pub fn address(&self) -> SocketAddr {
         self.address
+    }
+
+    /// The key of a new token, on the server's own SQLite database.
+    pub fn token(&self) -> String {
+        let mut command = Kind::Cls.program();
+        let directory = self.directory.path();
+        must_run(command.args(["createtoken", "bench"]).current_dir(directory))
+            .trim()
+            .to_owned()
     }
 
     /// Processor time used so far, in seconds.

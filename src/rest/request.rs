@@ -8,10 +8,10 @@ use std::pin::{Pin, pin};
 use std::task::{Context, Poll};
 
 use actix_web::body::{BodySize, BoxBody, MessageBody};
-use actix_web::http::Method;
 use actix_web::http::header::{
     AUTHORIZATION, CONTENT_LENGTH, CONTENT_TYPE, HeaderName, HeaderValue, IF_NONE_MATCH, TRANSFER_ENCODING,
 };
+use actix_web::http::{ConnectionType, Method};
 use actix_web::web::{self, Bytes, BytesMut, Payload};
 use actix_web::{HttpRequest, HttpResponse};
 use futures_util::StreamExt;
@@ -35,8 +35,8 @@ pub struct Request {
     http: HttpRequest,
     payload: Payload,
     body: Bytes,
-    /// Whether the body was read to its end.
-    is_read: bool,
+    /// Whether somebody has asked for the body.
+    is_wanted: bool,
     /// What the body takes of the room for all.
     taken: Option<Taken>,
     /// The body as text where it came in a charset other than UTF-8.
@@ -50,7 +50,7 @@ impl Request {
             http,
             payload,
             body: Bytes::new(),
-            is_read: false,
+            is_wanted: false,
             taken: None,
             decoded: String::new(),
         }
@@ -151,8 +151,8 @@ impl Request {
     /// Errors: 400 if it is malformed, 408 if it is slow, 413 if it is large,
     /// 415 if it is of a type that is not read, 503 if too many are read.
     pub async fn data(&mut self) -> Result<Data<'_>, ApiException> {
+        self.is_wanted = true;
         self.body = self.read_body().await?;
-        self.is_read = true;
         let content_type = match self.http.headers().get(CONTENT_TYPE) {
             None => "".into(),
             Some(value) => String::from_utf8_lossy(value.as_bytes()),
@@ -169,9 +169,10 @@ impl Request {
     }
 
     /// [`skip_body`], if nobody has asked for it.
-    pub(super) async fn skip_body(&mut self) {
-        if !self.is_read {
-            skip_body(&mut self.payload).await;
+    pub(super) async fn skip_body(&mut self) -> Skipped {
+        match self.is_wanted {
+            true => Skipped::Well,
+            false => skip_body(&mut self.payload).await,
         }
     }
 
@@ -231,11 +232,31 @@ pub fn give_up_body(http: &HttpRequest, payload: Payload, response: HttpResponse
     })
 }
 
-/// Reads the body of a request that is answered without it, if it has arrived:
-/// then the connection need not be closed.
-pub async fn skip_body(payload: &mut Payload) {
-    // What is wrong with it is of no interest.
-    let _ = ready_soon(pin!(read_to_end(payload, None, &mut None))).await;
+/// What was found of a body that nobody wants.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Skipped {
+    /// All of it, or nothing wrong so far.
+    Well,
+    /// Something of which nobody can say where it ends.
+    Malformed,
+}
+
+impl Skipped {
+    /// What follows a malformed body must not be read as a request.
+    pub fn close_if_malformed(self, response: &mut HttpResponse) {
+        if self == Self::Malformed {
+            response.head_mut().set_connection_type(ConnectionType::Close);
+        }
+    }
+}
+
+/// Reads the body of a request that is answered without it, as far as it has
+/// arrived: if that is all the connection need not be closed.
+pub async fn skip_body(payload: &mut Payload) -> Skipped {
+    match ready_soon(pin!(read_to_end(payload, None, &mut None))).await {
+        Some(Err(_)) => Skipped::Malformed,
+        _ => Skipped::Well,
+    }
 }
 
 /// What comes of a future that is ready by the time the task is polled again,

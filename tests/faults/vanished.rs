@@ -10,7 +10,9 @@ use crate::support::{Client, Cls, Machine, eventually};
 fn a_waiter_whose_machine_vanishes_is_given_up() {
     let machine = Machine::with_cables(1);
     let directory = directory();
-    let cls = Cls::in_directory(directory.path()).with("WAITERS_MAX", "1");
+    let cls = Cls::in_directory(directory.path())
+        .with("WAITERS_MAX", "1")
+        .with("AUTH", "off");
     let server = cls
         .try_start(&["runserver", &format!("{}:0", machine.cable(0).ours)])
         .expect("it starts");

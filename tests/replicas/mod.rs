@@ -56,6 +56,7 @@ impl Replicas {
         let directory = TempDir::new().expect("a temporary directory");
         let cls = Cls::in_directory(directory.path())
             .with("DATABASE_URL", url)
+            .with("AUTH", "off")
             .under(prefix);
         let server = cls.try_start(&["runserver", address]);
         self.servers

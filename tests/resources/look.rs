@@ -41,7 +41,7 @@ pub(super) fn a_held_resource_is_told_with_every_field() {
     let left = shown["expires_in"].as_f64().expect("a number");
     assert!(left > 50.0 && left <= 60.0, "{left}");
     let expected = json!({
-        "name": "r", "locked": true, "label": "deploy by Eve ☂", "ttl": 60, "acquired_at": acquired_at,
+        "name": "r", "locked": true, "owner": null, "label": "deploy by Eve ☂", "ttl": 60, "acquired_at": acquired_at,
         "expires_at": expires_at, "expires_in": left, "fencing_token": held.fencing_token(), "waiters": 1,
     });
     assert_eq!(shown, expected);

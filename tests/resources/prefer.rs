@@ -25,8 +25,9 @@ pub(super) fn every_outcome_comes_with_the_resource() {
     ] {
         assert_eq!(answer.status, status);
         assert_eq!(answer.header("Preference-Applied"), Some("return=representation"));
-        let opening =
-            format!("{{\"{field}\":\"{text}\",\"resource\":{{\"name\":\"r\",\"locked\":true,\"label\":\"l\",");
+        let opening = format!(
+            "{{\"{field}\":\"{text}\",\"resource\":{{\"name\":\"r\",\"locked\":true,\"owner\":null,\"label\":\"l\","
+        );
         assert!(answer.body.starts_with(&opening), "{}", answer.body);
         let resource = &answer.json()["resource"];
         assert_eq!(resource["fencing_token"], json!(token));

@@ -79,7 +79,7 @@ fn links_and_the_banner_say_https() {
 
     let page = client.get("/resources/?page_size=1").json();
 
-    assert_eq!(page["next"], "https://t/resources/?page=2&page_size=1");
+    assert_eq!(page["next"], "https://localhost/resources/?page=2&page_size=1");
 }
 
 #[test]
