@@ -300,10 +300,9 @@ fn bytes_that_are_no_text_are_refused_or_kept_apart() {
         (b"/resources/\x01/", b"{}"),
     ] {
         let mut client: Client = server.client();
-        client.send_raw(b"PUT ");
-        client.send_raw(path);
-        client.send_raw(format!(" HTTP/1.1\r\n{HEAD}Content-Length: {}\r\n\r\n", content.len()).as_bytes());
-        client.send_raw(content);
+        let head = format!(" HTTP/1.1\r\n{HEAD}Content-Length: {}\r\n\r\n", content.len());
+        // At once, because some of it ends the connection.
+        client.send_raw(&[b"PUT ", path, head.as_bytes(), content].concat());
         let answer = client.answer();
         assert!(
             (400..500).contains(&answer.status),

@@ -36,7 +36,7 @@ fn seen(server: &Server, bytes: &[u8]) -> Vec<Seen> {
         seen.push(match answer.status {
             404 => Seen::Hidden,
             400 if answer.body.is_empty() => Seen::Nothing,
-            400 => Seen::Request,
+            400 | 405 => Seen::Request,
             status => panic!("{status} {}: {}", answer.body, bytes.escape_ascii()),
         });
     }
