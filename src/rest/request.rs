@@ -182,7 +182,8 @@ impl Request {
         if announced.is_some_and(|bytes| bytes > BODY_BYTES_MAX) {
             return Err(ApiException::body_too_large(BODY_BYTES_MAX));
         }
-        let room = self.http.app_data::<web::Data<BodyRoom>>().map(|room| room.as_ref());
+        let http = &self.http;
+        let room = || http.app_data::<web::Data<BodyRoom>>().map(|room| room.enter());
         let mut body = pin!(read_to_end(&mut self.payload, room, &mut self.taken));
         // Nearly every body has arrived with its head; then no timer is needed.
         if let Some(body) = ready_soon(body.as_mut()).await {
@@ -253,7 +254,7 @@ impl Skipped {
 /// Reads the body of a request that is answered without it, as far as it has
 /// arrived: if that is all the connection need not be closed.
 pub async fn skip_body(payload: &mut Payload) -> Skipped {
-    match ready_soon(pin!(read_to_end(payload, None, &mut None))).await {
+    match ready_soon(pin!(read_to_end(payload, || None, &mut None))).await {
         Some(Err(_)) => Skipped::Malformed,
         _ => Skipped::Well,
     }
@@ -279,7 +280,7 @@ async fn ready_soon<F: Future>(mut future: Pin<&mut F>) -> Option<F::Output> {
 /// The whole body. What it takes of the room is left in `taken`.
 async fn read_to_end(
     payload: &mut Payload,
-    room: Option<&BodyRoom>,
+    room: impl Fn() -> Option<Taken>,
     taken: &mut Option<Taken>,
 ) -> Result<Bytes, ApiException> {
     let mut first = Bytes::new();
@@ -298,7 +299,7 @@ async fn read_to_end(
             continue;
         }
         let wanted = first.len() + chunk.len();
-        *taken = taken.take().or_else(|| room.map(BodyRoom::enter));
+        *taken = taken.take().or_else(&room);
         if taken.as_mut().is_some_and(|taken| !taken.take(wanted)) {
             return Err(ApiException {
                 closes_connection: true,
