@@ -75,4 +75,4 @@ mod watches;
 pub use batcher::Batcher;
 pub use handle::{Answer, Engine, Unavailable};
 pub use policy::Policy;
-pub use tokens::{Outdated, Tokens};
+pub use tokens::Tokens;

@@ -3,9 +3,9 @@
 use std::sync::Arc;
 
 use crate::access::{KeyHash, Token, Verb};
-use crate::engine::{Outdated, Tokens, Unavailable};
+use crate::engine::Tokens;
 use crate::lock::{Owner, ResourceName};
-use crate::resources::views::{look_up, unavailable};
+use crate::resources::views::unavailable;
 use crate::rest::Request;
 use crate::rest::authentication::{invalid_token, key_of, not_authenticated};
 use crate::rest::exceptions::ApiException;
@@ -67,13 +67,7 @@ async fn known(tokens: &Tokens, request: &Request) -> Result<Caller, ApiExceptio
 }
 
 async fn find(tokens: &Tokens, hash: &KeyHash) -> Result<Option<Arc<Token>>, ApiException> {
-    if let Ok(found) = tokens.find(hash) {
-        return Ok(found);
-    }
-    let looking = tokens.clone();
-    // Apart, because it is seldom needed, and each request that waits would hold room for it.
-    Box::pin(look_up(move || looking.look())).await?;
-    tokens.find(hash).map_err(|Outdated| unavailable(Unavailable::Store))
+    tokens.find(hash).await.map_err(unavailable)
 }
 
 impl Caller {

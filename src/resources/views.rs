@@ -70,7 +70,7 @@ fn may_wait<'c>(context: &'c Context, request: &Request, caller: &Caller) -> Res
 }
 
 /// Runs a query of the catalog where it holds up nobody.
-pub(super) async fn look_up<T: Send + 'static>(
+async fn look_up<T: Send + 'static>(
     query: impl FnOnce() -> Result<T, StoreError> + Send + 'static,
 ) -> Result<T, ApiException> {
     let error = match actix_web::web::block(query).await {

@@ -25,6 +25,7 @@ mod at_rest;
 mod breaks;
 mod commands;
 mod ownership;
+mod silence;
 mod tokens;
 
 use crate::support::{Answer, Client, Server};
