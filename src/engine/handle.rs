@@ -13,7 +13,9 @@ use crate::engine::messages::{Departure, Message, Reply, Submission, Told, Wish}
 use crate::engine::policy::Policy;
 use crate::engine::shared::Shared;
 use crate::limits::{DECISION_WAIT_MAX, WATCH_RETRY_INTERVAL};
-use crate::lock::{Acquire, BreakLock, Operation, Outcome, Release, Renew, ResourceName, Snapshot};
+use crate::lock::{
+    Acquire, BreakLock, FencingToken, Grant, Operation, Outcome, Release, Renew, ResourceName, Snapshot,
+};
 
 /// Why a request has no outcome. None of these changed anything, but for
 /// [`Unavailable::Store`], which leaves it open, and [`Unavailable::Late`].
@@ -291,6 +293,16 @@ impl Engine {
         }
     }
 
+    /// Holds grants that were answered with and of which the client does not know
+    /// yet: dropped, it gives them back.
+    pub fn untold(&self, names: Vec<ResourceName>, granted: &[Grant]) -> Untold<'_> {
+        Untold {
+            engine: self,
+            names,
+            grants: granted.iter().map(|grant| grant.fencing_token).collect(),
+        }
+    }
+
     fn depart(&self, departure: Departure) {
         self.shared.add_departure(departure);
         self.nudge();
@@ -305,6 +317,30 @@ impl Engine {
     /// Wakes the batcher. A full queue means that it is awake.
     fn nudge(&self) {
         let _ = self.queue.try_send(Message::Look);
+    }
+}
+
+/// Grants of which the client does not know yet.
+pub struct Untold<'e> {
+    engine: &'e Engine,
+    names: Vec<ResourceName>,
+    grants: Vec<FencingToken>,
+}
+
+impl Untold<'_> {
+    /// From now on the client is told, and they stand.
+    pub fn tell(mut self) {
+        self.grants.clear();
+    }
+}
+
+impl Drop for Untold<'_> {
+    fn drop(&mut self) {
+        let grants = std::mem::take(&mut self.grants);
+        if !grants.is_empty() {
+            let names = std::mem::take(&mut self.names);
+            self.engine.depart(Departure { names, grants });
+        }
     }
 }
 

@@ -73,6 +73,6 @@ mod tokens;
 mod watches;
 
 pub use batcher::Batcher;
-pub use handle::{Answer, Engine, Unavailable};
+pub use handle::{Answer, Engine, Unavailable, Untold};
 pub use policy::Policy;
 pub use tokens::Tokens;

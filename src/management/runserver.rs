@@ -206,7 +206,7 @@ fn banner(bound: SocketAddr, url: &DatabaseUrl, auth: Auth, is_encrypted: bool) 
     say("Quit the server with CONTROL-C.");
     log::info!("serving on {bound}");
     if auth == Auth::Off && !bound.ip().is_loopback() {
-        log::warn!("whoever can reach {bound} can acquire every resource, and release what they know the key of");
+        log::warn!("whoever can reach {bound} can acquire every resource, and break every lock");
     }
 }
 

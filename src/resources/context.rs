@@ -9,7 +9,8 @@ use crate::engine::Engine;
 use crate::limits::{TIMEOUT_SECONDS_MAX, TTL_SECONDS_MAX};
 use crate::resources::permissions::{Access, Caller};
 use crate::resources::serializers::{Fields, Reading};
-use crate::rest::exceptions::FieldErrors;
+use crate::rest::Request;
+use crate::rest::exceptions::{ApiException, FieldErrors};
 use crate::rest::parsers::Data;
 use crate::rest::throttling::ClientWaiters;
 
@@ -31,6 +32,16 @@ pub struct Context {
 }
 
 impl Context {
+    /// The body of a request, read and parsed. That may take long, so afterwards
+    /// `caller` has to be good still.
+    ///
+    /// Errors: those of [`Request::data`]; 401 and 503 as for who asks.
+    pub(super) async fn data<'r>(&self, request: &'r mut Request, caller: &Caller) -> Result<Data<'r>, ApiException> {
+        let data = request.data().await?;
+        self.access.require_still(caller).await?;
+        Ok(data)
+    }
+
     /// The fields of a body that `caller` sent, with the `Idempotency-Key` of its
     /// head.
     ///

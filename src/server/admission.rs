@@ -41,7 +41,8 @@ impl From<ApiException> for Refusal {
 
 impl Admission {
     /// Errors: too many connections are open, the host is not served, what
-    /// follows is not going to be HTTP, or the client has asked too often.
+    /// follows is not going to be HTTP, a page of another site sent it, or the
+    /// client has asked too often.
     pub(super) fn admit(&self, http: &HttpRequest) -> Result<(), Refusal> {
         let connection = http.conn_data::<OpenConnection>();
         if connection.is_some_and(|connection| connection.refused) {
@@ -61,6 +62,9 @@ impl Admission {
             };
             return Err(exception.into());
         }
+        if is_cross_site(http) {
+            return Err(ApiException::permission_denied().into());
+        }
         let Some(request_rate) = &self.request_rate else {
             return Ok(());
         };
@@ -70,6 +74,15 @@ impl Admission {
             delay: throttled.delay,
         })
     }
+}
+
+/// Whether a browser says that a page of another site sends this, and it is not
+/// only to look: a form needs no permission of the server to be sent, and where
+/// no tokens are asked for it would take and break locks.
+fn is_cross_site(http: &HttpRequest) -> bool {
+    let is_safe = matches!(*http.method(), Method::GET | Method::HEAD | Method::OPTIONS);
+    let site = http.headers().get("sec-fetch-site").filter(|_| !is_safe);
+    site.is_some_and(|site| site != "same-origin" && site != "none")
 }
 
 /// Whether actix takes all that follows for another protocol, whatever the head

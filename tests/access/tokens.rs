@@ -17,6 +17,8 @@ on_both! {
     the_table_has_no_key
     a_row_that_was_written_by_hand_keeps_nobody_else_out
     each_token_is_a_client_of_its_own
+    a_token_that_was_revoked_before_the_body_came_does_nothing
+    who_may_not_look_is_not_shown_the_resource
 }
 
 mod claims {
@@ -312,5 +314,45 @@ mod claims {
             request(&mut client, &other, "GET", &path("r"), "").json()["waiters"] == 1
         });
         assert_eq!(request(&mut client, &other, "PUT", &path("r"), wait).status, 429);
+    }
+
+    pub(super) fn a_token_that_was_revoked_before_the_body_came_does_nothing() {
+        let server = guarded();
+        let key = token(&server, &["slow"]);
+        let (mut slow, mut client) = (server.client(), server.client());
+        let head = format!(
+            "PUT /resources/r/ HTTP/1.1\r\nHost: localhost\r\nAuthorization: Token {key}\r\n\
+             Content-Type: application/json\r\nContent-Length: {}\r\n\r\n",
+            KEY.len()
+        );
+        slow.send_raw(head.as_bytes());
+
+        server.cls().run(&["revoketoken", "slow"]);
+        eventually("it is refused", Duration::from_secs(5), || {
+            request(&mut client, &key, "OPTIONS", "/schema/", "").status == 401
+        });
+        slow.send_raw(KEY.as_bytes());
+
+        let refused = slow.answer();
+        assert_eq!((refused.status, refused.body.as_str()), (401, INVALID));
+        assert_eq!(server.select("SELECT count(*) FROM resources"), ["0"]);
+    }
+
+    pub(super) fn who_may_not_look_is_not_shown_the_resource() {
+        let server = guarded();
+        let (all, blind) = (token(&server, &["all"]), token(&server, &["blind", "--can", "acquire"]));
+        let mut client = server.client();
+        assert_eq!(request(&mut client, &all, "PUT", &path("r"), KEY).status, 200);
+        for (key, is_shown) in [(&all, true), (&blind, false)] {
+            let authorization = format!("Token {key}");
+            let headers = [
+                ("Authorization", authorization.as_str()),
+                ("Content-Type", "application/json"),
+                ("Prefer", "return=representation"),
+            ];
+            let refused = client.request_with(("PUT", "/resources/r/"), &headers, KEY);
+            assert_eq!(refused.status, 400);
+            assert_eq!(refused.json().get("resource").is_some(), is_shown, "{}", refused.body);
+        }
     }
 }

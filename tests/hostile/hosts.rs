@@ -112,3 +112,23 @@ fn a_star_serves_whatever_is_a_host() {
         assert_eq!(status_for(&server, host), status, "{host}");
     }
 }
+
+#[test]
+fn what_a_page_of_another_site_sends_is_refused() {
+    let server = Server::start();
+    let mut client = server.client();
+    for (site, status) in [
+        ("cross-site", 403),
+        ("same-site", 403),
+        ("same-origin", 200),
+        ("none", 400),
+    ] {
+        let headers = [("Sec-Fetch-Site", site)];
+        let answer = client.request_with(("PUT", "/resources/r/"), &headers, r#"{"locked_by": "k"}"#);
+        assert_eq!(answer.status, status, "{site} {}", answer.body);
+    }
+    let headers = [("Sec-Fetch-Site", "cross-site")];
+    let refused = client.request_with(("POST", "/resources/r/break/"), &headers, r#"{"reason": "x"}"#);
+    assert_eq!(refused.status, 403);
+    assert_eq!(client.request_with(("GET", "/resources/r/"), &headers, "").status, 200);
+}

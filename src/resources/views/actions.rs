@@ -72,7 +72,7 @@ action_view!(
 /// What a guarded system asks before it accepts a write.
 async fn check(context: &Context, name: &str, request: &mut Request, caller: &Caller) -> ViewResult {
     caller.require_on(Verb::Read, name)?;
-    let data = request.data().await?;
+    let data = context.data(request, caller).await?;
     let token = context.fields(&data, caller, None).and_then(Fields::checked_token);
     let token = token.map_err(ApiException::validation_error)?;
     let Some(name) = ResourceName::new(name) else {
@@ -102,7 +102,7 @@ fn validity(valid: bool, fencing_token: Option<i64>, expires_in: Option<f64>) ->
 /// Frees a resource whose holder is gone.
 async fn break_lock(context: &Context, name: &str, request: &mut Request, caller: &Caller) -> ViewResult {
     caller.require_on(Verb::Break, name)?;
-    let data = request.data().await?;
+    let data = context.data(request, caller).await?;
     let reason = context.fields(&data, caller, None).and_then(Fields::reason);
     let reason = reason.map_err(ApiException::validation_error)?;
     let Some(name) = ResourceName::new(name) else {

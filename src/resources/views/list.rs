@@ -65,7 +65,7 @@ impl ResourceListView<'_> {
     async fn patch(&self, request: &mut Request, caller: &Caller) -> ViewResult {
         caller.require(Verb::Acquire)?;
         let renew = {
-            let data = request.data().await?;
+            let data = self.context.data(request, caller).await?;
             let renew = self
                 .context
                 .fields(&data, caller, None)
@@ -82,7 +82,7 @@ impl ResourceListView<'_> {
     async fn delete(&self, request: &mut Request, caller: &Caller) -> ViewResult {
         caller.require(Verb::Acquire)?;
         let locked_by = {
-            let data = request.data().await?;
+            let data = self.context.data(request, caller).await?;
             let locked_by = self
                 .context
                 .fields(&data, caller, None)

@@ -47,23 +47,23 @@ impl LocksView<'_> {
             acquire,
             timeout,
         } = {
-            let data = request.data().await?;
+            let data = self.context.data(request, caller).await?;
             let fields = self.context.fields(&data, caller, key.as_deref());
             let acquisition = fields.and_then(Fields::acquisition_together);
             acquisition.map_err(ApiException::validation_error)?
         };
         request.forget_body();
         caller.require_on_each(Verb::Acquire, &names)?;
-        let waited = timeout.map(|_| acquire.locked_by.clone());
+        let waits = timeout.is_some();
         let _waiting = timeout.map(|_| may_wait(self.context, request, caller)).transpose()?;
         let acquired = self.context.engine.acquire_together(names.clone(), acquire, timeout);
         let acquired = acquired.await;
-        if let Some(locked_by) = waited {
+        if waits {
             let granted = match &acquired {
                 Ok(Answer::Decided(outcome)) => outcome.granted(),
                 _ => &[],
             };
-            require_still(self.context, caller, &names, &locked_by, granted).await?;
+            require_still(self.context, caller, names.clone(), granted).await?;
         }
         Ok(match acquired.map_err(unavailable)? {
             Answer::Decided(Outcome::AcquiredTogether(grants) | Outcome::AcquiredTogetherBefore(grants)) => {
@@ -71,7 +71,7 @@ impl LocksView<'_> {
             }
             // Of one resource, to somebody who waited.
             Answer::Decided(Outcome::Acquired(grant)) => ok(AcquiredTogether::new(&names, &[grant])),
-            Answer::Decided(Outcome::Deadlock(names)) => deadlock(&names),
+            Answer::Decided(Outcome::Deadlock(names)) => deadlock(&names, caller),
             Answer::Decided(Outcome::KeyReused) => return Err(key_reused()),
             Answer::Decided(_) => refuse(StatusCode::BAD_REQUEST, LOCKED),
             Answer::TimedOut => refuse(StatusCode::REQUEST_TIMEOUT, TIMED_OUT),

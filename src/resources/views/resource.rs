@@ -10,7 +10,7 @@ use super::{
 };
 use crate::access::Verb;
 use crate::engine::{Answer, Unavailable};
-use crate::lock::{Acquire, Break, Grant, Held, LockedBy, Outcome, Release, ResourceName, Snapshot};
+use crate::lock::{Acquire, Break, Grant, Held, Outcome, Release, ResourceName, Snapshot};
 use crate::resources::Context;
 use crate::resources::bodies::{
     Deadlock, Error, HowBroken, NotAcquiredSinceBroken, Representation, Success, WithResource, etag,
@@ -127,31 +127,31 @@ pub(super) async fn acquire(context: &Context, name: &str, request: &mut Request
         acquire,
         timeout,
     } = {
-        let data = request.data().await?;
+        let data = context.data(request, caller).await?;
         let fields = context.fields(&data, caller, key.as_deref());
         let acquisition = fields.and_then(|fields| fields.acquisition(name));
         acquisition.map_err(ApiException::validation_error)?
     };
     request.forget_body();
-    let wants_representation = request.prefers_representation();
+    let wants_representation = shows(request, caller, name.as_str());
     let asked = wants_representation.then(|| (name.clone(), acquire.clone()));
-    let waited = timeout.map(|_| (name.clone(), acquire.locked_by.clone()));
+    let waited = timeout.map(|_| name.clone());
     let waiting = timeout.map(|_| may_wait(context, request, caller)).transpose()?;
     let answer = context.engine.acquire(name, acquire, timeout).await;
     drop(waiting);
-    if let Some((name, locked_by)) = waited {
+    if let Some(name) = waited {
         let granted = match &answer {
             Ok(Answer::Decided(Outcome::Acquired(grant))) => std::slice::from_ref(grant),
             _ => &[],
         };
-        require_still(context, caller, &[name], &locked_by, granted).await?;
+        require_still(context, caller, vec![name], granted).await?;
     }
     let (status, said, grant) = match answer.map_err(unavailable)? {
         Answer::Decided(Outcome::Acquired(grant) | Outcome::AcquiredBefore(grant)) => {
             let success = Success { success: ACQUIRED };
             (StatusCode::OK, Said::Success(success), Some(grant))
         }
-        Answer::Decided(Outcome::Deadlock(names)) => return Ok(deadlock(&names)),
+        Answer::Decided(Outcome::Deadlock(names)) => return Ok(deadlock(&names, caller)),
         Answer::Decided(Outcome::KeyReused) => return Err(key_reused()),
         Answer::Decided(_) => (StatusCode::BAD_REQUEST, Said::Error(Error { error: LOCKED }), None),
         Answer::TimedOut => (
@@ -179,30 +179,25 @@ pub(super) async fn acquire(context: &Context, name: &str, request: &mut Request
     })
 }
 
-/// Refuses somebody whose token was revoked or ran out while they waited, and
-/// frees what they were granted.
+/// Refuses somebody whose token was revoked or ran out while they waited. What
+/// they were granted is given back then, and also if the client leaves before
+/// that is known.
 pub(super) async fn require_still(
     context: &Context,
     caller: &Caller,
-    names: &[ResourceName],
-    locked_by: &LockedBy,
+    names: Vec<ResourceName>,
     granted: &[Grant],
 ) -> Result<(), ApiException> {
-    let refused = match context.access.require_still(caller).await {
-        Ok(()) => return Ok(()),
-        Err(refused) => refused,
-    };
-    for (name, grant) in names.iter().zip(granted) {
-        let release = Release {
-            fencing_token: Some(grant.fencing_token),
-            ..Release::by(Some(locked_by.clone()))
-        };
-        // If it cannot be released now it ends with its ttl, or is to be broken.
-        if let Err(error) = context.engine.release(name.clone(), release).await {
-            log::warn!("{name:?} was granted to a token that is good for nothing, and not released: {error}");
-        }
-    }
-    Err(refused)
+    let untold = context.engine.untold(names, granted);
+    context.access.require_still(caller).await?;
+    untold.tell();
+    Ok(())
+}
+
+/// Whether the resource is shown in the answer: the client prefers that, and
+/// may look at it.
+fn shows(request: &Request, caller: &Caller, name: &str) -> bool {
+    request.prefers_representation() && caller.require_on(Verb::Read, name).is_ok()
 }
 
 /// Either body of the original.
@@ -230,8 +225,14 @@ fn show_grant(snapshot: &mut Snapshot, grant: &Grant, acquire: Acquire) {
     });
 }
 
-pub(super) fn deadlock(names: &[ResourceName]) -> Response {
-    let cycle = names.iter().map(|name| name.as_str().to_owned()).collect();
+/// Names that the token is not for are left out.
+pub(super) fn deadlock(names: &[ResourceName], caller: &Caller) -> Response {
+    let known = |name: &&ResourceName| caller.require_on(Verb::Acquire, name.as_str()).is_ok();
+    let cycle = names
+        .iter()
+        .filter(known)
+        .map(|name| name.as_str().to_owned())
+        .collect();
     Response::new(StatusCode::CONFLICT, Deadlock { error: DEADLOCK, cycle })
 }
 
@@ -240,7 +241,7 @@ pub(super) fn deadlock(names: &[ResourceName]) -> Response {
 pub(super) async fn release(context: &Context, name: &str, request: &mut Request, caller: &Caller) -> ViewResult {
     caller.require_on(Verb::Acquire, name)?;
     let key = idempotency_key(request);
-    let data = request.data().await?;
+    let data = context.data(request, caller).await?;
     let (release, errors) = match context.fields(&data, caller, key.as_deref()) {
         Ok(fields) => {
             let fields = fields.release().map_err(ApiException::validation_error)?;
@@ -252,7 +253,7 @@ pub(super) async fn release(context: &Context, name: &str, request: &mut Request
         // No such resource can ever have been acquired.
         return Ok(refuse(StatusCode::BAD_REQUEST, NOT_ACQUIRED));
     };
-    let shown = request.prefers_representation().then(|| name.clone());
+    let shown = shows(request, caller, name.as_str()).then(|| name.clone());
     match context.engine.release(name, release).await.map_err(unavailable)? {
         Outcome::Released | Outcome::ReleasedBefore => Ok(Response::no_content()),
         Outcome::NotAcquired => Ok(refuse(StatusCode::BAD_REQUEST, NOT_ACQUIRED)),
@@ -268,13 +269,13 @@ pub(super) async fn release(context: &Context, name: &str, request: &mut Request
 /// What PATCH does.
 pub(super) async fn renew(context: &Context, name: &str, request: &mut Request, caller: &Caller) -> ViewResult {
     caller.require_on(Verb::Acquire, name)?;
-    let data = request.data().await?;
+    let data = context.data(request, caller).await?;
     let renew = context.fields(&data, caller, None).and_then(Fields::renewal);
     let renew = renew.map_err(ApiException::validation_error)?;
     let Some(name) = ResourceName::new(name) else {
         return Ok(refuse(StatusCode::BAD_REQUEST, NOT_ACQUIRED));
     };
-    let shown = request.prefers_representation().then(|| name.clone());
+    let shown = shows(request, caller, name.as_str()).then(|| name.clone());
     Ok(match context.engine.renew(name, renew).await.map_err(unavailable)? {
         Outcome::Renewed(snapshot) => ok(Representation::from(snapshot.as_ref())),
         Outcome::NotAcquired => refuse(StatusCode::BAD_REQUEST, NOT_ACQUIRED),
