@@ -5,6 +5,7 @@ use std::fmt;
 use hmac::{Hmac, Mac};
 use sha2::Sha256;
 
+use crate::access::hex::to_hex;
 use crate::lock::LockedBy;
 
 /// What stands in place of a key tells how it was made.
@@ -32,11 +33,7 @@ impl AtRest {
             return locked_by;
         };
         let hash = mac.clone().chain_update(locked_by.reveal()).finalize().into_bytes();
-        let text = hash.iter().fold(SCHEME.to_owned(), |mut text, byte| {
-            text.push(char::from_digit((byte >> 4).into(), 16).unwrap_or_default());
-            text.push(char::from_digit((byte & 15).into(), 16).unwrap_or_default());
-            text
-        });
+        let text = format!("{SCHEME}{}", to_hex(&hash));
         let kept = LockedBy::new(text).expect("it is short enough for a key");
         kept.owned_by(locked_by.owner().cloned())
     }

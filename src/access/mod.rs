@@ -3,6 +3,7 @@
 //! Pure: where tokens are stored, and how a request shows one, is for others.
 
 mod at_rest;
+mod hex;
 mod key;
 mod token;
 

@@ -4,10 +4,10 @@ use std::io::{self, Write};
 
 use clap::Args;
 
-use crate::db::{Database, DatabaseUrl, IfMissing, Store};
+use crate::db::Store;
 use crate::limits::KEPT_FREE_MAX;
 use crate::lock::{Batch, BreakLock, Operation, Outcome, Owner, Reason, ResourceName, Rules, StillWaits, WaitingLines};
-use crate::management::CommandError;
+use crate::management::{CommandError, migrated};
 use crate::settings::Settings;
 
 /// Free a resource whose holder is gone, without its key and without a server.
@@ -35,9 +35,7 @@ impl StillWaits for Nobody {
 
 impl Break {
     pub(super) fn run(self, settings: &Settings) -> Result<(), CommandError> {
-        let url = DatabaseUrl::parse(settings.database_url.reveal())?;
-        let mut database = Database::open(&url, IfMissing::Refuse)?;
-        database.require_migrated()?;
+        let database = migrated(settings)?;
         let mut store = database.into_store()?;
         let rules = Rules {
             lock_delay: settings.lock_delay,

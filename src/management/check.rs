@@ -4,9 +4,8 @@ use std::io::{self, Write};
 
 use clap::Args;
 
-use crate::db::{Database, DatabaseUrl, IfMissing};
-use crate::management::CommandError;
 use crate::management::reload::warn_of;
+use crate::management::{CommandError, migrated};
 use crate::settings::Settings;
 use crate::tls::Identity;
 
@@ -19,8 +18,7 @@ impl Check {
         if let Some(files) = &settings.tls {
             warn_of(&Identity::load(files)?);
         }
-        let url = DatabaseUrl::parse(settings.database_url.reveal())?;
-        Database::open(&url, IfMissing::Refuse)?.require_migrated()?;
+        migrated(settings)?;
         let mut out = io::stdout();
         writeln!(out, "System check identified no issues (0 silenced).")?;
         Ok(())

@@ -8,10 +8,10 @@ use clap::Args;
 
 use crate::access::{TokenKey, Verbs};
 use crate::clock::Timestamp;
-use crate::db::{Database, DatabaseUrl, IfMissing, NewToken};
+use crate::db::NewToken;
 use crate::limits::NAME_CHARS_MAX;
 use crate::lock::Owner;
-use crate::management::CommandError;
+use crate::management::{CommandError, migrated};
 use crate::settings::Settings;
 
 /// Make a token and print its key, once: only its hash is kept.
@@ -35,9 +35,7 @@ pub struct Createtoken {
 
 impl Createtoken {
     pub(super) fn run(self, settings: &Settings) -> Result<(), CommandError> {
-        let url = DatabaseUrl::parse(settings.database_url.reveal())?;
-        let mut database = Database::open(&url, IfMissing::Refuse)?;
-        database.require_migrated()?;
+        let database = migrated(settings)?;
         let key = TokenKey::generate().map_err(|error| io::Error::other(error.to_string()))?;
         let new = NewToken {
             name: self.name,

@@ -7,8 +7,8 @@ use clap::Args;
 
 use crate::access::Token;
 use crate::clock::Timestamp;
-use crate::db::{Database, DatabaseUrl, IfMissing};
-use crate::management::CommandError;
+
+use crate::management::{CommandError, migrated};
 use crate::settings::Settings;
 
 /// List the tokens, without their keys, which nobody knows.
@@ -19,9 +19,7 @@ const HEAD: [&str; 7] = ["ID", "NAME", "CAN", "PREFIXES", "CREATED", "EXPIRES", 
 
 impl Listtokens {
     pub(super) fn run(self, settings: &Settings) -> Result<(), CommandError> {
-        let url = DatabaseUrl::parse(settings.database_url.reveal())?;
-        let mut database = Database::open(&url, IfMissing::Refuse)?;
-        database.require_migrated()?;
+        let database = migrated(settings)?;
         let tokens = database.into_tokens().list().map_err(CommandError::Tokens)?;
         let now = Timestamp::wall_clock();
         let rows = tokens.iter().map(|token| row(token, now));

@@ -19,8 +19,9 @@ use clap::{Parser, Subcommand};
 
 pub use error::CommandError;
 
+use crate::db::{Database, DatabaseUrl, IfMissing};
 use crate::management::logging::Logging;
-use crate::settings::Environment;
+use crate::settings::{Environment, Settings};
 
 /// A central lock server over HTTP and JSON that keeps its state in one SQL table.
 #[derive(Debug, Parser)]
@@ -73,4 +74,12 @@ impl CommandLine {
             Command::Revoketoken(command) => command.run(&settings),
         }
     }
+}
+
+/// The database that is set, which has to be there and migrated.
+fn migrated(settings: &Settings) -> Result<Database, CommandError> {
+    let url = DatabaseUrl::parse(settings.database_url.reveal())?;
+    let mut database = Database::open(&url, IfMissing::Refuse)?;
+    database.require_migrated()?;
+    Ok(database)
 }

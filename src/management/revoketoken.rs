@@ -4,10 +4,10 @@ use std::io::{self, Write};
 
 use clap::Args;
 
-use crate::db::{Database, DatabaseUrl, IfMissing, Which};
+use crate::db::Which;
 use crate::limits::TOKENS_BELIEVED_MAX;
 use crate::lock::Owner;
-use crate::management::CommandError;
+use crate::management::{CommandError, migrated};
 use crate::settings::Settings;
 
 /// Revoke tokens. Locks that were taken with them stay until they expire, are
@@ -24,9 +24,7 @@ pub struct Revoketoken {
 
 impl Revoketoken {
     pub(super) fn run(self, settings: &Settings) -> Result<(), CommandError> {
-        let url = DatabaseUrl::parse(settings.database_url.reveal())?;
-        let mut database = Database::open(&url, IfMissing::Refuse)?;
-        database.require_migrated()?;
+        let database = migrated(settings)?;
         let name = self.name.as_deref().and_then(Owner::new).map(Which::Name);
         let revoked = match name.or(self.id.map(Which::Id)) {
             None => 0,
