@@ -168,9 +168,7 @@ pub(super) async fn acquire(context: &Context, name: &str, request: &mut Request
             if let Some(grant) = &grant {
                 show_grant(&mut snapshot, grant, acquire);
             }
-            let resource = Representation::from(&snapshot);
-            Response::new(status, WithResource { said, resource })
-                .with_header(PREFERENCE_APPLIED, HeaderValue::from_static("return=representation"))
+            with_resource(status, said, &snapshot)
         }
     };
     Ok(match grant {
@@ -198,6 +196,13 @@ pub(super) async fn require_still(
 /// may look at it.
 fn shows(request: &Request, caller: &Caller, name: &str) -> bool {
     request.prefers_representation() && caller.require_on(Verb::Read, name).is_ok()
+}
+
+/// An answer that shows the resource too.
+fn with_resource(status: StatusCode, said: impl Serialize + 'static, snapshot: &Snapshot) -> Response {
+    let resource = Representation::from(snapshot);
+    Response::new(status, WithResource { said, resource })
+        .with_header(PREFERENCE_APPLIED, HeaderValue::from_static("return=representation"))
 }
 
 /// Either body of the original.
@@ -295,7 +300,5 @@ async fn was_broken(context: &Context, shown: Option<ResourceName>, broken: &Bre
         return Ok(Response::new(StatusCode::BAD_REQUEST, said));
     };
     let snapshot = context.engine.look(name).await.map_err(unavailable)?;
-    let resource = Representation::from(&snapshot);
-    Ok(Response::new(StatusCode::BAD_REQUEST, WithResource { said, resource })
-        .with_header(PREFERENCE_APPLIED, HeaderValue::from_static("return=representation")))
+    Ok(with_resource(StatusCode::BAD_REQUEST, said, &snapshot))
 }
