@@ -17,8 +17,13 @@ use crate::support::{Answer, Client, Cluster, eventually};
 const CLIENTS: usize = 12;
 const NAMES: [&str; 3] = ["a", "b", "c"];
 
-/// How long the others may be held up by one server, and then some.
-const HEAL_WAIT_MAX: Duration = Duration::from_secs(6);
+/// How long it may take until something is granted again: three seconds for a
+/// server that is gone, the ttl of what nobody can give back, and as much again
+/// on a busy machine.
+const HEAL_WAIT_MAX: Duration = Duration::from_secs(12);
+
+/// For many more grants once there is one, on a busy machine.
+const MANY_WAIT_MAX: Duration = Duration::from_secs(30);
 
 /// How long each lock lasts: whoever is granted one by a server that is stopped
 /// at this moment, or sends its release there, must not keep it for ever.
@@ -60,10 +65,14 @@ impl Ledger {
         addresses[number % addresses.len()]
     }
 
-    /// Waits until much was granted after this call.
+    /// Waits until something is granted after this call, and then much.
     fn goes_on(&self) {
         let before = self.grants.load(Ordering::Relaxed);
-        eventually("grants go on", HEAL_WAIT_MAX, || {
+        // More than can have been on their way.
+        eventually("something is granted again", HEAL_WAIT_MAX, || {
+            self.grants.load(Ordering::Relaxed) > before + CLIENTS
+        });
+        eventually("grants go on", MANY_WAIT_MAX, || {
             self.grants.load(Ordering::Relaxed) > before + 5 * CLIENTS
         });
     }
@@ -201,9 +210,7 @@ fn a_server_is_stopped_again_and_again() {
                 stopped.signal(Signal::STOP);
                 addresses.remove(round % 3)
             };
-            let asked = Instant::now();
             ledger.goes_on();
-            let waited = asked.elapsed();
             // Longer than it is believed to live.
             eventually("it is taken for gone", HEAL_WAIT_MAX, || {
                 let silent = "SELECT count(*) FROM replicas WHERE seen_us < clock_us() - 2500000";
@@ -216,7 +223,6 @@ fn a_server_is_stopped_again_and_again() {
                 .expect("no client panicked")
                 .insert(round % 3, away);
             ledger.goes_on();
-            assert!(waited < HEAL_WAIT_MAX, "grants went on after {waited:?}");
         }
     });
 }
