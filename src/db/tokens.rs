@@ -55,10 +55,17 @@ impl TokenList {
         Self { number, tokens }
     }
 
-    /// The token whose key has this hash.
-    pub fn find(&self, hash: &KeyHash) -> Option<&Arc<Token>> {
+    /// The token whose key has this hash, if it is good for anything at `now`.
+    pub fn find_good(&self, hash: &KeyHash, now: Timestamp) -> Option<&Arc<Token>> {
         let alike = self.tokens.get(&hash.number())?;
-        alike.iter().find(|(other, _)| other == hash).map(|(_, token)| token)
+        let (_, token) = alike.iter().find(|(other, _)| other == hash)?;
+        token.is_good_at(now).then_some(token)
+    }
+
+    /// The hashes of the keys whose tokens were good for something at `then`.
+    pub fn good_at(&self, then: Timestamp) -> impl Iterator<Item = &KeyHash> {
+        let tokens = self.tokens.values().flatten();
+        tokens.filter(move |(_, token)| token.is_good_at(then)).map(|(hash, _)| hash)
     }
 }
 

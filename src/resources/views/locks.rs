@@ -1,8 +1,10 @@
 //! The view that acquires several resources, or none.
 
+use std::pin::pin;
+
 use actix_web::http::{Method, StatusCode};
 
-use super::resource::{deadlock, idempotency_key, require_still};
+use super::resource::{deadlock, idempotency_key, wait};
 use super::{LOCKED, SUPERSEDED, TIMED_OUT, key_reused, may_wait, ok, refuse, unavailable};
 use crate::access::Verb;
 use crate::engine::Answer;
@@ -54,18 +56,15 @@ impl LocksView<'_> {
         };
         request.forget_body();
         caller.require_on_each(Verb::Acquire, &names)?;
-        let waits = timeout.is_some();
-        let _waiting = timeout.map(|_| may_wait(self.context, request, caller)).transpose()?;
         let acquired = self.context.engine.acquire_together(names.clone(), acquire, timeout);
-        let acquired = acquired.await;
-        if waits {
-            let granted = match &acquired {
-                Ok(Answer::Decided(outcome)) => outcome.granted(),
-                _ => &[],
-            };
-            require_still(self.context, caller, names.clone(), granted).await?;
-        }
-        Ok(match acquired.map_err(unavailable)? {
+        let answer = match timeout {
+            None => acquired.await.map_err(unavailable)?,
+            Some(_) => {
+                let _waiting = may_wait(self.context, request, caller)?;
+                wait(self.context, caller, &names, pin!(acquired)).await?
+            }
+        };
+        Ok(match answer {
             Answer::Decided(Outcome::AcquiredTogether(grants) | Outcome::AcquiredTogetherBefore(grants)) => {
                 ok(AcquiredTogether::new(&names, &grants))
             }
