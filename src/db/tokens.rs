@@ -65,7 +65,9 @@ impl TokenList {
     /// The hashes of the keys whose tokens were good for something at `then`.
     pub fn good_at(&self, then: Timestamp) -> impl Iterator<Item = &KeyHash> {
         let tokens = self.tokens.values().flatten();
-        tokens.filter(move |(_, token)| token.is_good_at(then)).map(|(hash, _)| hash)
+        tokens
+            .filter(move |(_, token)| token.is_good_at(then))
+            .map(|(hash, _)| hash)
     }
 }
 

@@ -123,7 +123,9 @@ fn look_again_and_again(catalog: &Catalog, watched: &Watched, mut looked_at: Tim
         match catalog.tokens(Some(known.number)) {
             Ok(changed) => {
                 let tokens = changed.map_or_else(|| Arc::clone(&known), Arc::new);
-                let any_ended = known.good_at(looked_at).any(|hash| tokens.find_good(hash, now).is_none());
+                let any_ended = known
+                    .good_at(looked_at)
+                    .any(|hash| tokens.find_good(hash, now).is_none());
                 watched.seen.send_replace(Seen { tokens, at });
                 if any_ended {
                     watched.ends.notify_waiters();

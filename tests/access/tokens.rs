@@ -193,9 +193,8 @@ mod claims {
             client.send_with((method, path), &headers, body);
             client
         };
-        let waiting = |name: &str, client: &mut Client| {
-            request(client, holder, "GET", &path(name), "").json()["waiters"].clone()
-        };
+        let waiting =
+            |name: &str, client: &mut Client| request(client, holder, "GET", &path(name), "").json()["waiters"].clone();
         let wait = r#"{"locked_by": "w", "timeout": 60}"#;
         let together = r#"{"locked_by": "w", "timeout": 60, "resources": ["r", "s"]}"#;
         let waiters = [

@@ -64,15 +64,16 @@ impl LocksView<'_> {
                 wait(self.context, caller, &names, pin!(acquired)).await?
             }
         };
+        answer.require_in_time().map_err(unavailable)?;
         Ok(match answer {
-            Answer::Decided(Outcome::AcquiredTogether(grants) | Outcome::AcquiredTogetherBefore(grants)) => {
+            Answer::Decided(Outcome::AcquiredTogether(grants) | Outcome::AcquiredTogetherBefore(grants), _) => {
                 ok(AcquiredTogether::new(&names, &grants))
             }
             // Of one resource, to somebody who waited.
-            Answer::Decided(Outcome::Acquired(grant)) => ok(AcquiredTogether::new(&names, &[grant])),
-            Answer::Decided(Outcome::Deadlock(names)) => deadlock(&names, caller),
-            Answer::Decided(Outcome::KeyReused) => return Err(key_reused()),
-            Answer::Decided(_) => refuse(StatusCode::BAD_REQUEST, LOCKED),
+            Answer::Decided(Outcome::Acquired(grant), _) => ok(AcquiredTogether::new(&names, &[grant])),
+            Answer::Decided(Outcome::Deadlock(names), _) => deadlock(&names, caller),
+            Answer::Decided(Outcome::KeyReused, _) => return Err(key_reused()),
+            Answer::Decided(..) => refuse(StatusCode::BAD_REQUEST, LOCKED),
             Answer::TimedOut => refuse(StatusCode::REQUEST_TIMEOUT, TIMED_OUT),
             Answer::Superseded => refuse(StatusCode::CONFLICT, SUPERSEDED),
         })

@@ -146,14 +146,14 @@ pub(super) async fn acquire(context: &Context, name: &str, request: &mut Request
             wait(context, caller, &[name], acquired).await?
         }
     };
-    let (status, said, grant) = match answer {
-        Answer::Decided(Outcome::Acquired(grant) | Outcome::AcquiredBefore(grant)) => {
+    let (status, said, grant) = match &answer {
+        Answer::Decided(Outcome::Acquired(grant) | Outcome::AcquiredBefore(grant), _) => {
             let success = Success { success: ACQUIRED };
             (StatusCode::OK, Said::Success(success), Some(grant))
         }
-        Answer::Decided(Outcome::Deadlock(names)) => return Ok(deadlock(&names, caller)),
-        Answer::Decided(Outcome::KeyReused) => return Err(key_reused()),
-        Answer::Decided(_) => (StatusCode::BAD_REQUEST, Said::Error(Error { error: LOCKED }), None),
+        Answer::Decided(Outcome::Deadlock(names), _) => return Ok(deadlock(names, caller)),
+        Answer::Decided(Outcome::KeyReused, _) => return Err(key_reused()),
+        Answer::Decided(..) => (StatusCode::BAD_REQUEST, Said::Error(Error { error: LOCKED }), None),
         Answer::TimedOut => (
             StatusCode::REQUEST_TIMEOUT,
             Said::Error(Error { error: TIMED_OUT }),
@@ -165,12 +165,14 @@ pub(super) async fn acquire(context: &Context, name: &str, request: &mut Request
         None => Response::new(status, said),
         Some((name, acquire)) => {
             let mut snapshot = context.engine.look(name).await.map_err(unavailable)?;
-            if let Some(grant) = &grant {
+            if let Some(grant) = grant {
                 show_grant(&mut snapshot, grant, acquire);
             }
             with_resource(status, said, &snapshot)
         }
     };
+    // Whoever looked at tokens or at the resource may have waited for the database.
+    answer.require_in_time().map_err(unavailable)?;
     Ok(match grant {
         None => response,
         Some(grant) => response.with_header(FENCING_TOKEN, HeaderValue::from(grant.fencing_token.as_i64())),
@@ -191,7 +193,7 @@ pub(super) async fn wait(
 ) -> Result<Answer, ApiException> {
     let answer = context.access.while_good(caller, acquired).await?;
     let granted = match &answer {
-        Ok(Answer::Decided(outcome)) => outcome.granted(),
+        Ok(Answer::Decided(outcome, _)) => outcome.granted(),
         _ => &[],
     };
     let untold = context.engine.untold(names.to_vec(), granted);
