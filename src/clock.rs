@@ -69,6 +69,16 @@ impl ProcessClock {
         }
     }
 
+    /// Starts where the clock of another process is that has gone `offset_us`
+    /// from the wall clock, but not before `floor`.
+    pub fn beside(offset_us: i64, floor: Timestamp) -> Self {
+        let there = Timestamp(Timestamp::wall_clock().0.saturating_add(offset_us));
+        Self {
+            started: Instant::now(),
+            anchor: there.max(floor),
+        }
+    }
+
     /// The present instant.
     pub fn now(&self) -> Timestamp {
         self.anchor + self.started.elapsed()
@@ -92,6 +102,18 @@ mod tests {
 
         assert!(clock.now() >= far_ahead);
         assert!(clock.offset_from_wall_clock_us() > 3_500_000_000);
+    }
+
+    #[test]
+    fn a_clock_beside_another_goes_by_that() {
+        let hour_us = 3_600_000_000;
+        for offset_us in [hour_us, -hour_us] {
+            let clock = ProcessClock::beside(offset_us, Timestamp::from_us(0));
+
+            assert!((clock.offset_from_wall_clock_us() - offset_us).abs() < 60_000_000);
+        }
+        let floor = Timestamp::wall_clock();
+        assert!(ProcessClock::beside(-hour_us, floor).now() >= floor);
     }
 
     #[test]
