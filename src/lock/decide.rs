@@ -4,8 +4,8 @@ use std::time::Duration;
 
 use crate::clock::Timestamp;
 use crate::lock::{
-    Acquire, Break, BreakLock, FencingToken, Grant, Likeness, Lock, LockedBy, NewLabel, Operation, Outcome, Release,
-    Renew, RequestId, Resource, Snapshot,
+    Acquire, Break, BreakLock, FencingToken, FormerHolder, Grant, Likeness, Lock, LockedBy, NewLabel, Operation,
+    Outcome, Release, Renew, RequestId, Resource, Snapshot,
 };
 
 /// The source of fencing tokens: the highest one ever granted.
@@ -167,7 +167,7 @@ fn decide_release(now: Timestamp, resource: &mut Resource, release: &Release) ->
         }
     }
     if holder.is_none() {
-        return not_acquired(resource);
+        return not_acquired(resource, release.locked_by.as_ref());
     }
     if !is_holder
         || release
@@ -182,7 +182,7 @@ fn decide_release(now: Timestamp, resource: &mut Resource, release: &Release) ->
 fn decide_renew(now: Timestamp, resource: &mut Resource, renew: &Renew) -> Outcome {
     let fencing_token = resource.fencing_token;
     let Some(lock) = resource.lock.as_mut().filter(|lock| lock.holds_at(now)) else {
-        return not_acquired(resource);
+        return not_acquired(resource, Some(&renew.locked_by));
     };
     if renew.locked_by != lock.locked_by || renew.fencing_token.is_some_and(|token| token != fencing_token) {
         return Outcome::InvalidRenew;
@@ -204,9 +204,10 @@ fn decide_break(
     tokens: &mut FencingCounter,
     break_lock: &BreakLock,
 ) -> Outcome {
-    if resource.is_free_at(now) {
+    let Some(lock) = resource.holder_at(now) else {
         return Outcome::NotAcquired;
-    }
+    };
+    let holder = FormerHolder::of(&resource.name, &lock.locked_by);
     let before = Snapshot::of(resource, now, None);
     // Higher than that of whoever still believes to hold it, and nobody's.
     resource.fencing_token = tokens.take();
@@ -214,6 +215,7 @@ fn decide_break(
         at: now,
         by: break_lock.by.clone(),
         reason: break_lock.reason.clone(),
+        holder: Some(holder),
     });
     match &mut resource.lock {
         Some(lock) if !rules.lock_delay.is_zero() => {
@@ -227,9 +229,11 @@ fn decide_break(
     Outcome::Broken(Box::new(before))
 }
 
-/// What a former holder is told.
-fn not_acquired(resource: &Resource) -> Outcome {
-    match &resource.broken {
+/// What somebody is told who believes to hold a free resource: that it is free,
+/// and how that came if it was theirs and was broken.
+fn not_acquired(resource: &Resource, locked_by: Option<&LockedBy>) -> Outcome {
+    let is_theirs = |broken: &&Break| locked_by.is_some_and(|by| broken.ended_that_of(&resource.name, by));
+    match resource.broken.as_ref().filter(is_theirs) {
         None => Outcome::NotAcquired,
         Some(broken) => Outcome::WasBroken(Box::new(broken.clone())),
     }

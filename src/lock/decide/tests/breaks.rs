@@ -103,17 +103,21 @@ fn for_the_delay_it_is_nobody_elses() {
 }
 
 #[test]
-fn whoever_held_it_is_told_until_somebody_else_does() {
+fn whoever_held_it_and_nobody_else_is_told_until_somebody_holds_it() {
     let no_delay = rules(Duration::ZERO);
     let mut resource = held(None);
     outcome(NOW, &no_delay, &mut resource, &break_lock());
     let how = resource.broken.clone().expect("it says how");
-    for operation in [release("a"), renew("a"), release("b"), renew("b")] {
+    for operation in [release("a"), renew("a")] {
         let told = outcome(at(1), &no_delay, &mut resource, &operation);
         assert_eq!(told, Outcome::WasBroken(Box::new(how.clone())), "{operation:?}");
     }
 
     outcome(at(2), &no_delay, &mut resource, &acquire("b", None));
+    for operation in [release("b"), renew("b"), Operation::Release(Release::by(None))] {
+        let told = outcome(at(1), &no_delay, &mut resource, &operation);
+        assert_eq!(told, Outcome::NotAcquired, "{operation:?}");
+    }
 
     assert_eq!(
         outcome(at(3), &no_delay, &mut resource, &release("a")),
