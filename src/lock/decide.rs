@@ -32,7 +32,8 @@ impl FencingCounter {
 /// What can be set of the rules.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Rules {
-    /// For how long a lock that has expired is not granted to another key.
+    /// For how long a lock that has expired is not granted to another key, and one
+    /// that was broken to none.
     pub lock_delay: Duration,
     /// For how long resources are kept free, at first, for somebody who wants
     /// them together with others.
@@ -53,8 +54,15 @@ impl Rules {
     /// Whether `locked_by` may not have the resource at `now`: somebody holds it,
     /// or somebody else did until a moment ago and may not know of the end.
     pub fn forbid(&self, now: Timestamp, resource: &Resource, locked_by: &LockedBy) -> bool {
-        let delayed = || self.keep_for_its_holder(now, resource);
-        !resource.is_free_at(now) || delayed().is_some_and(|lock| lock.locked_by != *locked_by)
+        !resource.is_free_at(now) || self.is_kept_from(now, resource, locked_by)
+    }
+
+    /// Whether a free resource is not for `locked_by` yet. A lock that expired is
+    /// its holder's to take again; one that was broken is not, because whoever
+    /// broke it wanted it out of those hands.
+    pub fn is_kept_from(&self, now: Timestamp, resource: &Resource, locked_by: &LockedBy) -> bool {
+        let kept = self.keep_for_its_holder(now, resource);
+        kept.is_some_and(|lock| resource.broken.is_some() || lock.locked_by != *locked_by)
     }
 
     /// The lock that has expired, but so lately that nobody else gets it yet.
@@ -195,8 +203,8 @@ fn decide_renew(now: Timestamp, resource: &mut Resource, renew: &Renew) -> Outco
     Outcome::Renewed(Box::new(Snapshot::of(resource, now, None)))
 }
 
-/// The lock ends at once. For others it has expired, so it may be kept from
-/// them for a while: its holder may not know of it yet.
+/// The lock ends at once. It has expired, so it may be kept back for a while: its
+/// holder may not know of it yet.
 fn decide_break(
     now: Timestamp,
     rules: &Rules,
