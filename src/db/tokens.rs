@@ -113,11 +113,12 @@ impl TokenTable {
     }
 
     /// All tokens in the order in which they were made, those that were revoked
-    /// included.
-    pub fn list(&mut self) -> Result<Vec<Token>, StoreError> {
+    /// included; and in the place of each row that no command can have written,
+    /// what is wrong with it.
+    pub fn list(&mut self) -> Result<Vec<Result<Token, StoreError>>, StoreError> {
         let rows = rows(&mut self.conn).map_err(failed)?;
         let tokens = rows.into_iter().map(TokenRow::into_token);
-        tokens.map(|token| Ok(token?.1)).collect()
+        Ok(tokens.map(|token| Ok(token?.1)).collect())
     }
 
     /// Revokes what is not revoked yet. Says how many tokens that were.

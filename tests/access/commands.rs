@@ -4,6 +4,7 @@ use super::*;
 
 on_both! {
     what_was_made_is_listed_and_revoked
+    a_row_that_is_no_token_hides_no_other
     a_token_that_is_not_there_cannot_be_revoked
     a_lock_is_broken_without_the_server
     a_break_from_the_command_line_serves_who_waits_at_the_server
@@ -59,6 +60,34 @@ mod claims {
         );
         let (_, table, _) = run(&server, &["listtokens"]);
         assert!(table.lines().nth(1).expect("it stays").contains("revoked 2"), "{table}");
+    }
+
+    pub(super) fn a_row_that_is_no_token_hides_no_other() {
+        let server = guarded();
+        for name in ["first", "second", "third"] {
+            run(&server, &["createtoken", name]);
+        }
+        server.select("UPDATE tokens SET prefixes = 'ci-' WHERE name = 'second'");
+
+        let (code, table, said) = run(&server, &["listtokens"]);
+
+        assert_eq!(code, Some(1));
+        let names: Vec<_> = table
+            .lines()
+            .skip(1)
+            .map(|line| line.split_whitespace().nth(1))
+            .collect();
+        assert_eq!(names, [Some("first"), Some("third")]);
+        let lines: Vec<_> = said.lines().collect();
+        assert_eq!(lines.len(), 2, "{said}");
+        assert!(
+            lines[0].contains("row 2 of table tokens has an impossible prefixes"),
+            "{said}"
+        );
+        assert!(
+            lines[1].starts_with("cls: 1 row(s) of table tokens are good for nothing;"),
+            "{said}"
+        );
     }
 
     pub(super) fn a_lock_is_broken_without_the_server() {
