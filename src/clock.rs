@@ -3,7 +3,7 @@
 //! Separate, because everything above compares instants and only the store
 //! may say what time it is: the rules in `lock` are handed a [`Timestamp`].
 
-use std::ops::Add;
+use std::ops::{Add, Sub};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 /// An instant: whole microseconds since 1970-01-01 UTC.
@@ -44,6 +44,18 @@ impl Add<Duration> for Timestamp {
         Self(
             self.0
                 .saturating_add(i64::try_from(duration.as_micros()).unwrap_or(i64::MAX)),
+        )
+    }
+}
+
+impl Sub<Duration> for Timestamp {
+    type Output = Self;
+
+    /// Stops at the beginning of the calendar instead of overflowing.
+    fn sub(self, duration: Duration) -> Self {
+        Self(
+            self.0
+                .saturating_sub(i64::try_from(duration.as_micros()).unwrap_or(i64::MAX)),
         )
     }
 }

@@ -121,6 +121,16 @@ impl TokenTable {
         Ok(tokens.map(|token| Ok(token?.1)).collect())
     }
 
+    /// Deletes those that were revoked, or expired, before `then`. Says how many
+    /// that were.
+    pub fn clear(&mut self, then: Timestamp) -> Result<usize, StoreError> {
+        let ended = tokens::revoked_at_us
+            .lt(then.as_us())
+            .or(tokens::expires_at_us.lt(then.as_us()));
+        let delete = diesel::delete(tokens::table.filter(ended));
+        delete.execute(&mut self.conn).map_err(failed)
+    }
+
     /// Revokes what is not revoked yet. Says how many tokens that were.
     pub fn revoke(&mut self, which: &Which) -> Result<usize, StoreError> {
         let now_us = Timestamp::wall_clock().as_us();
