@@ -20,6 +20,7 @@ on_both! {
     each_token_is_a_client_of_its_own
     a_token_that_was_revoked_before_the_body_came_does_nothing
     who_may_not_look_is_not_shown_the_resource
+    a_deadlock_names_only_what_the_token_is_for
 }
 
 mod claims {
@@ -397,6 +398,50 @@ mod claims {
             let refused = client.request_with(("PUT", "/resources/r/"), &headers, KEY);
             assert_eq!(refused.status, 400);
             assert_eq!(refused.json().get("resource").is_some(), is_shown, "{}", refused.body);
+        }
+    }
+    pub(super) fn a_deadlock_names_only_what_the_token_is_for() {
+        let server = guarded();
+        let (all, some) = (token(&server, &["ci"]), token(&server, &["ci", "--prefix", "own-"]));
+        let mut client = server.client();
+        let by = |key: &str, more: &str| format!(r#"{{"locked_by": "{key}"{more}}}"#);
+        for (name, key) in [("own-a", "x"), ("foreign", "y"), ("own-b", "z")] {
+            assert_eq!(request(&mut client, &all, "PUT", &path(name), &by(key, "")).status, 200);
+        }
+        // x waits for what y holds, and y for what z holds.
+        let _waiters = [("foreign", "x"), ("own-b", "y")].map(|(name, key)| {
+            let mut waiter = server.client();
+            let authorization = format!("Token {all}");
+            let headers = [
+                ("Authorization", authorization.as_str()),
+                ("Content-Type", "application/json"),
+            ];
+            waiter.send_with(("PUT", &path(name)), &headers, &by(key, r#", "timeout": 60"#));
+            eventually("it waits", Duration::from_secs(5), || {
+                request(&mut client, &all, "GET", &path(name), "").json()["waiters"] == 1
+            });
+            waiter
+        });
+        let alone = by("z", r#", "timeout": 60"#);
+        let together = by("z", r#", "timeout": 60, "resources": ["own-a", "own-c"]"#);
+
+        for (key, cycle) in [
+            (&some, r#"["own-a","own-b"]"#),
+            (&all, r#"["own-a","foreign","own-b"]"#),
+        ] {
+            let expected = format!(r#"{{"Error":"Deadlock detected.","cycle":{cycle}}}"#);
+            for (method, path, body) in [
+                ("PUT", "/resources/own-a/", &alone),
+                ("POST", "/resources/own-a/acquire/", &alone),
+                ("POST", "/locks/", &together),
+            ] {
+                let refused = request(&mut client, key, method, path, body);
+                assert_eq!(
+                    (refused.status, refused.body.as_str()),
+                    (409, expected.as_str()),
+                    "{path}"
+                );
+            }
         }
     }
 }
