@@ -3,7 +3,7 @@
 //! Separate, because everything above compares instants and only the store
 //! may say what time it is: the rules in `lock` are handed a [`Timestamp`].
 
-use std::ops::Add;
+use std::ops::{Add, Sub};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 /// An instant: whole microseconds since 1970-01-01 UTC.
@@ -48,6 +48,18 @@ impl Add<Duration> for Timestamp {
     }
 }
 
+impl Sub<Duration> for Timestamp {
+    type Output = Self;
+
+    /// Stops at the beginning of the calendar instead of overflowing.
+    fn sub(self, duration: Duration) -> Self {
+        Self(
+            self.0
+                .saturating_sub(i64::try_from(duration.as_micros()).unwrap_or(i64::MAX)),
+        )
+    }
+}
+
 /// A clock that is set once and then runs by the monotonic clock.
 ///
 /// A jump of the wall clock while the process runs changes nothing: no lock
@@ -66,6 +78,16 @@ impl ProcessClock {
         Self {
             started: Instant::now(),
             anchor: Timestamp::wall_clock().max(floor),
+        }
+    }
+
+    /// Starts where the clock of another process is that has gone `offset_us`
+    /// from the wall clock, but not before `floor`.
+    pub fn beside(offset_us: i64, floor: Timestamp) -> Self {
+        let there = Timestamp(Timestamp::wall_clock().0.saturating_add(offset_us));
+        Self {
+            started: Instant::now(),
+            anchor: there.max(floor),
         }
     }
 
@@ -92,6 +114,18 @@ mod tests {
 
         assert!(clock.now() >= far_ahead);
         assert!(clock.offset_from_wall_clock_us() > 3_500_000_000);
+    }
+
+    #[test]
+    fn a_clock_beside_another_goes_by_that() {
+        let hour_us = 3_600_000_000;
+        for offset_us in [hour_us, -hour_us] {
+            let clock = ProcessClock::beside(offset_us, Timestamp::from_us(0));
+
+            assert!((clock.offset_from_wall_clock_us() - offset_us).abs() < 60_000_000);
+        }
+        let floor = Timestamp::wall_clock();
+        assert!(ProcessClock::beside(-hour_us, floor).now() >= floor);
     }
 
     #[test]

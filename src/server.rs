@@ -10,8 +10,10 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::thread;
 use std::time::Duration;
 
+use actix_tls::accept::openssl::TlsStream;
 use actix_web::dev::Extensions;
 use actix_web::http::StatusCode;
+use actix_web::rt::net::TcpStream;
 use actix_web::web::{self, Payload};
 use actix_web::{App, HttpRequest, HttpResponse, HttpServer};
 use rustix::net::sockopt;
@@ -108,7 +110,10 @@ pub async fn serve(
             .app_data(web::Data::new(body_room.clone()))
             .default_service(web::to(handle))
     })
-    .on_connect(move |_, extensions: &mut Extensions| {
+    .on_connect(move |connection, extensions: &mut Extensions| {
+        if let Some(encrypted) = connection.downcast_ref::<TlsStream<TcpStream>>() {
+            acknowledge(encrypted.get_ref());
+        }
         extensions.insert(OpenConnection::admit(&open, connections_max));
     })
     .workers(config.workers)
@@ -172,6 +177,17 @@ fn bound_connections(listener: &TcpListener) -> io::Result<()> {
     // Again, because the standard library's backlog is short.
     rustix::net::listen(listener, BACKLOG)?;
     Ok(())
+}
+
+/// Acknowledges at once what was received, the end of a handshake.
+///
+/// Nothing is sent after that end in TLS 1.3, so the system would wait up to
+/// 40 ms for something to send it with; and as long would a client that has not
+/// set TCP_NODELAY, with its first request in hand (RFC 896).
+fn acknowledge(stream: &TcpStream) {
+    if let Err(error) = sockopt::set_tcp_quickack(stream, true) {
+        log::debug!("a handshake is not acknowledged at once: {error}");
+    }
 }
 
 /// Makes a write beyond the limit of file sizes (`ulimit -f`) fail like one to

@@ -14,7 +14,9 @@ const SCHEME: &str = "hmac-sha256:";
 /// How `locked_by` is kept, in memory and in the table.
 #[derive(Clone)]
 pub enum AtRest {
-    /// As it was sent, so that people who look at the table see it.
+    /// As it was sent, so that people who look at the table see it. But for what
+    /// looks like a hash: else one that is in the table from when keys were
+    /// hashed could be sent as a key.
     Plain,
     /// As its HMAC-SHA256 (RFC 2104) under a secret that is not in the database:
     /// whoever reads that can release nothing, and can try no guesses.
@@ -24,19 +26,26 @@ pub enum AtRest {
 impl AtRest {
     /// Hashed under this secret.
     pub fn hashed(secret: &str) -> Self {
-        Self::Hashed(Hmac::new_from_slice(secret.as_bytes()).expect("HMAC takes keys of any length"))
+        Self::Hashed(hmac_under(secret))
     }
 
     /// What is kept of a key that somebody sent, of the same owner.
     pub fn keep(&self, locked_by: LockedBy) -> LockedBy {
-        let Self::Hashed(mac) = self else {
-            return locked_by;
+        let mac = match self {
+            Self::Hashed(mac) => mac.clone(),
+            // Under no secret, but nobody finds a text whose hash is one that is given.
+            Self::Plain if locked_by.reveal().starts_with(SCHEME) => hmac_under(""),
+            Self::Plain => return locked_by,
         };
-        let hash = mac.clone().chain_update(locked_by.reveal()).finalize().into_bytes();
+        let hash = mac.chain_update(locked_by.reveal()).finalize().into_bytes();
         let text = format!("{SCHEME}{}", to_hex(&hash));
         let kept = LockedBy::new(text).expect("it is short enough for a key");
         kept.owned_by(locked_by.owner().cloned())
     }
+}
+
+fn hmac_under(secret: &str) -> Hmac<Sha256> {
+    Hmac::new_from_slice(secret.as_bytes()).expect("HMAC takes keys of any length")
 }
 
 impl fmt::Debug for AtRest {
@@ -75,6 +84,22 @@ mod tests {
         assert_ne!(at_rest.keep(key(kept.reveal())), kept);
         assert_ne!(AtRest::hashed("other").keep(key("k")), kept);
         assert_eq!(at_rest.keep(key("k")), kept);
+    }
+
+    #[test]
+    fn what_was_kept_hashed_is_no_key_where_keys_are_plain() {
+        let kept = AtRest::hashed("secret").keep(key("k"));
+        let sent = AtRest::Plain.keep(key(kept.reveal()));
+
+        assert_ne!(sent, kept);
+        assert_eq!(
+            sent,
+            AtRest::Plain.keep(key(kept.reveal())),
+            "though it is a key of its own"
+        );
+        assert_ne!(AtRest::Plain.keep(key(sent.reveal())), sent);
+        let longest = format!("{SCHEME}{}", "é".repeat(88));
+        assert!(AtRest::Plain.keep(key(&longest)).reveal().starts_with(SCHEME));
     }
 
     #[test]

@@ -266,6 +266,15 @@ impl Database {
         }
     }
 
+    /// The store on the same database, for a command that acts beside the servers
+    /// that run, and by their clock.
+    pub fn into_store_of_guest(self) -> Result<Box<dyn Store>, StoreError> {
+        match self.opened {
+            Opened::Sqlite(database) => Ok(Box::new(database.into_store_of_guest()?)),
+            Opened::Postgres(database) => Ok(Box::new(database.into_store()?)),
+        }
+    }
+
     /// The store, and the catalog beside it. On SQLite both go by one clock.
     pub fn into_store_and_catalog(self) -> Result<(Box<dyn Store>, Catalog), StoreError> {
         match self.opened {

@@ -5,7 +5,9 @@ use serde::{Deserialize, Serialize};
 
 use crate::clock::Timestamp;
 use crate::db::schema::resources;
-use crate::lock::{Break, FencingToken, Label, Lock, LockedBy, Owner, Reason, RequestId, Resource, ResourceName, Ttl};
+use crate::lock::{
+    Break, FencingToken, FormerHolder, Label, Lock, LockedBy, Owner, Reason, RequestId, Resource, ResourceName, Ttl,
+};
 
 /// A row of `resources` without its name, which the reader knows.
 #[derive(Queryable, Selectable)]
@@ -108,6 +110,7 @@ struct StoredBreak {
     at_us: i64,
     by: Option<String>,
     reason: String,
+    holder: Option<String>,
 }
 
 fn broken_to_json(broken: &Break) -> String {
@@ -115,6 +118,7 @@ fn broken_to_json(broken: &Break) -> String {
         at_us: broken.at.as_us(),
         by: broken.by.as_ref().map(|by| by.as_str().to_owned()),
         reason: broken.reason.as_str().to_owned(),
+        holder: broken.holder.map(FormerHolder::to_text),
     };
     serde_json::to_string(&stored).expect("text and numbers")
 }
@@ -122,9 +126,11 @@ fn broken_to_json(broken: &Break) -> String {
 fn broken_from_json(text: &str) -> Option<Break> {
     let stored: StoredBreak = serde_json::from_str(text).ok()?;
     let by = stored.by.map(|by| Owner::new(&by).ok_or(())).transpose().ok()?;
+    let holder = stored.holder.map(|holder| FormerHolder::from_text(&holder).ok_or(()));
     Some(Break {
         at: Timestamp::from_us(stored.at_us),
         by,
         reason: Reason::new(&stored.reason)?,
+        holder: holder.transpose().ok()?,
     })
 }

@@ -58,14 +58,26 @@ pub struct SqliteStore {
 }
 
 impl SqliteStore {
-    /// Opens a migrated database.
+    /// Opens a migrated database, to serve from it.
     pub fn open(path: PathBuf) -> Result<Self, StoreError> {
+        Self::open_by(path, |_, stored| ProcessClock::starting_no_earlier_than(stored))
+    }
+
+    /// Opens one that a server serves from, to decide by that server's clock: the
+    /// wall clock may have been set since it was started, and by that one a lock
+    /// would be over that holds, or hold that is over. The server writes down how
+    /// far apart they are, BEAT_INTERVAL late at most.
+    pub fn open_beside_server(path: PathBuf) -> Result<Self, StoreError> {
+        Self::open_by(path, ProcessClock::beside)
+    }
+
+    fn open_by(path: PathBuf, clock: impl FnOnce(i64, Timestamp) -> ProcessClock) -> Result<Self, StoreError> {
         let mut conn = OpenFile::open(&path, LogRoom::Make)?;
         let clock_us = server_state::table
             .select(server_state::clock_us)
             .get_result(&mut conn.conn)
             .map_err(failed)?;
-        let clock = ProcessClock::starting_no_earlier_than(Timestamp::from_us(clock_us));
+        let clock = clock(conn.clock_offset_us, Timestamp::from_us(clock_us));
         Ok(Self {
             catalog: Catalog::of_file(path.clone(), clock, Arc::clone(&conn.identity)),
             served: Arc::clone(&conn.identity),

@@ -55,10 +55,19 @@ impl TokenList {
         Self { number, tokens }
     }
 
-    /// The token whose key has this hash.
-    pub fn find(&self, hash: &KeyHash) -> Option<&Arc<Token>> {
+    /// The token whose key has this hash, if it is good for anything at `now`.
+    pub fn find_good(&self, hash: &KeyHash, now: Timestamp) -> Option<&Arc<Token>> {
         let alike = self.tokens.get(&hash.number())?;
-        alike.iter().find(|(other, _)| other == hash).map(|(_, token)| token)
+        let (_, token) = alike.iter().find(|(other, _)| other == hash)?;
+        token.is_good_at(now).then_some(token)
+    }
+
+    /// The hashes of the keys whose tokens were good for something at `then`.
+    pub fn good_at(&self, then: Timestamp) -> impl Iterator<Item = &KeyHash> {
+        let tokens = self.tokens.values().flatten();
+        tokens
+            .filter(move |(_, token)| token.is_good_at(then))
+            .map(|(hash, _)| hash)
     }
 }
 
@@ -104,11 +113,22 @@ impl TokenTable {
     }
 
     /// All tokens in the order in which they were made, those that were revoked
-    /// included.
-    pub fn list(&mut self) -> Result<Vec<Token>, StoreError> {
+    /// included; and in the place of each row that no command can have written,
+    /// what is wrong with it.
+    pub fn list(&mut self) -> Result<Vec<Result<Token, StoreError>>, StoreError> {
         let rows = rows(&mut self.conn).map_err(failed)?;
         let tokens = rows.into_iter().map(TokenRow::into_token);
-        tokens.map(|token| Ok(token?.1)).collect()
+        Ok(tokens.map(|token| Ok(token?.1)).collect())
+    }
+
+    /// Deletes those that were revoked, or expired, before `then`. Says how many
+    /// that were.
+    pub fn clear(&mut self, then: Timestamp) -> Result<usize, StoreError> {
+        let ended = tokens::revoked_at_us
+            .lt(then.as_us())
+            .or(tokens::expires_at_us.lt(then.as_us()));
+        let delete = diesel::delete(tokens::table.filter(ended));
+        delete.execute(&mut self.conn).map_err(failed)
     }
 
     /// Revokes what is not revoked yet. Says how many tokens that were.

@@ -44,12 +44,25 @@ pub enum Unavailable {
 /// What a request learns that may have waited.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Answer {
-    /// It was decided, and the decision is on disk.
-    Decided(Outcome),
+    /// It was decided, and the decision is on disk. A lock of which it tells
+    /// lapses at the instant, if at any.
+    Decided(Outcome, Option<Instant>),
     /// The deadline of its wait passed.
     TimedOut,
     /// The same request was sent again and waits in its place.
     Superseded,
+}
+
+impl Answer {
+    /// To be asked once more by whoever did something else before it tells.
+    ///
+    /// Errors: [`Unavailable::Late`].
+    pub fn require_in_time(&self) -> Result<(), Unavailable> {
+        match self {
+            Self::Decided(_, Some(lapses)) if *lapses <= Instant::now() => Err(Unavailable::Late),
+            _ => Ok(()),
+        }
+    }
 }
 
 /// The engine, as the rest of the server sees it. Cloning copies pointers.
@@ -236,14 +249,13 @@ impl Engine {
             };
         };
         let reply = reply?;
-        if reply.lapses.is_some_and(|lapses| lapses <= Instant::now()) {
-            return Err(Unavailable::Late);
-        }
-        Ok(match reply.told {
-            Told::Outcome(outcome) => Answer::Decided(outcome),
+        let answer = match reply.told {
+            Told::Outcome(outcome) => Answer::Decided(outcome, reply.lapses),
             Told::Superseded => Answer::Superseded,
             told => unreachable!("an acquisition was answered with {told:?}"),
-        })
+        };
+        answer.require_in_time()?;
+        Ok(answer)
     }
 
     /// What comes of a wish that does not wait for a lock.

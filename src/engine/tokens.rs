@@ -5,12 +5,17 @@
 //! whoever asks waits for the next look, for DECISION_WAIT_MAX at most. So a
 //! token that was revoked is good for no longer than that, at every server, and
 //! where the table cannot be read nobody is let in.
+//!
+//! Who was let in and waits is told when its token ends. All who wait are woken
+//! then, and only then: a look that finds every token as good as before wakes
+//! nobody, and no waiter has a timer for the end of its token.
 
+use std::pin::Pin;
 use std::sync::Arc;
 use std::thread::{self, Builder};
 use std::time::Instant;
 
-use tokio::sync::watch;
+use tokio::sync::{Notify, watch};
 use tokio::time::timeout;
 
 use crate::access::{KeyHash, Token};
@@ -22,7 +27,14 @@ use crate::limits::{DECISION_WAIT_MAX, TOKENS_BELIEVED_MAX, TOKENS_LOOK_INTERVAL
 /// The tokens, as they were a moment ago. Cloning copies a pointer.
 #[derive(Clone)]
 pub struct Tokens {
-    seen: Arc<watch::Sender<Seen>>,
+    watched: Arc<Watched>,
+}
+
+/// What the thread writes and requests read.
+struct Watched {
+    seen: watch::Sender<Seen>,
+    /// Notified after a look by which a token is good no more.
+    ends: Notify,
 }
 
 struct Seen {
@@ -36,15 +48,18 @@ impl Tokens {
     ///
     /// Errors: the database fails, or there is no thread.
     pub fn watch(catalog: Catalog) -> Result<Self, StoreError> {
-        let at = Instant::now();
+        let (at, now) = (Instant::now(), Timestamp::wall_clock());
         let tokens = catalog.tokens(None)?.map(Arc::new).unwrap_or_default();
-        let seen = Arc::new(watch::Sender::new(Seen { tokens, at }));
+        let watched = Arc::new(Watched {
+            seen: watch::Sender::new(Seen { tokens, at }),
+            ends: Notify::new(),
+        });
         let tokens = Self {
-            seen: Arc::clone(&seen),
+            watched: Arc::clone(&watched),
         };
         let thread = Builder::new().name("tokens".to_owned());
         thread
-            .spawn(move || look_again_and_again(&catalog, &seen))
+            .spawn(move || look_again_and_again(&catalog, &watched, now))
             .map_err(|e| StoreError::Failed(format!("cannot start a thread: {e}")))?;
         Ok(tokens)
     }
@@ -53,17 +68,43 @@ impl Tokens {
     ///
     /// Errors: the table could not be looked at lately.
     pub async fn find(&self, hash: &KeyHash) -> Result<Option<Arc<Token>>, Unavailable> {
-        if !self.seen.borrow().is_believed() {
+        if !self.watched.seen.borrow().is_believed() {
             // Apart, because it is seldom needed, and each request that waits would hold room for it.
             Box::pin(self.wait_for_a_look()).await?;
         }
-        let seen = self.seen.borrow();
-        let token = seen.tokens.find(hash);
-        Ok(token.filter(|token| token.is_good_at(Timestamp::wall_clock())).cloned())
+        let seen = self.watched.seen.borrow();
+        Ok(seen.tokens.find_good(hash, Timestamp::wall_clock()).cloned())
+    }
+
+    /// What comes of `waiting`; `None` if the token whose key has this hash ends
+    /// before. That is seen within a look of its end.
+    pub async fn while_good<T>(&self, hash: &KeyHash, waiting: Pin<&mut impl Future<Output = T>>) -> Option<T> {
+        tokio::select! {
+            biased;
+            done = waiting => Some(done),
+            // Apart, so that where nobody asks for tokens those who wait do not hold room for it.
+            () = Box::pin(self.end(hash)) => None,
+        }
+    }
+
+    /// Returns when that token is not good any more, as far as it was seen.
+    async fn end(&self, hash: &KeyHash) {
+        let is_good = || {
+            let seen = self.watched.seen.borrow();
+            seen.tokens.find_good(hash, Timestamp::wall_clock()).is_some()
+        };
+        loop {
+            // Made before the look, so that it hears of all that happens after it.
+            let ends = self.watched.ends.notified();
+            if !is_good() {
+                return;
+            }
+            ends.await;
+        }
     }
 
     async fn wait_for_a_look(&self) -> Result<(), Unavailable> {
-        let mut seen = self.seen.subscribe();
+        let mut seen = self.watched.seen.subscribe();
         match timeout(DECISION_WAIT_MAX, seen.wait_for(Seen::is_believed)).await {
             Ok(Ok(_)) => Ok(()),
             _ => Err(Unavailable::Store),
@@ -71,21 +112,25 @@ impl Tokens {
     }
 }
 
-/// Until the process ends: nobody who is let in waits for this thread.
-fn look_again_and_again(catalog: &Catalog, seen: &watch::Sender<Seen>) {
+/// Until the process ends: nobody who is let in waits for this thread. What it
+/// knows at first was looked at at `looked_at`.
+fn look_again_and_again(catalog: &Catalog, watched: &Watched, mut looked_at: Timestamp) {
     let mut is_failing = false;
     loop {
         thread::sleep(TOKENS_LOOK_INTERVAL);
-        let at = Instant::now();
-        let known = seen.borrow().tokens.number;
-        match catalog.tokens(Some(known)) {
+        let (at, now) = (Instant::now(), Timestamp::wall_clock());
+        let known = Arc::clone(&watched.seen.borrow().tokens);
+        match catalog.tokens(Some(known.number)) {
             Ok(changed) => {
-                seen.send_modify(|seen| {
-                    seen.at = at;
-                    if let Some(changed) = changed {
-                        seen.tokens = Arc::new(changed);
-                    }
-                });
+                let tokens = changed.map_or_else(|| Arc::clone(&known), Arc::new);
+                let any_ended = known
+                    .good_at(looked_at)
+                    .any(|hash| tokens.find_good(hash, now).is_none());
+                watched.seen.send_replace(Seen { tokens, at });
+                if any_ended {
+                    watched.ends.notify_waiters();
+                }
+                looked_at = now;
                 if is_failing {
                     log::info!("tokens can be looked up again");
                     is_failing = false;

@@ -162,8 +162,8 @@ impl<'a, W: StillWaits> Batch<'a, W> {
         if !resource.is_free_at(self.now) {
             return false;
         }
-        if let Some(lock) = self.rules.keep_for_its_holder(self.now, resource) {
-            return lock.locked_by != *locked_by;
+        if self.rules.keep_for_its_holder(self.now, resource).is_some() {
+            return self.rules.is_kept_from(self.now, resource, locked_by);
         }
         if self.rows.ahead(row).is_some() {
             return true;
@@ -190,8 +190,10 @@ impl<'a, W: StillWaits> Batch<'a, W> {
                 self.pass_over(row, place);
                 true
             } else if let Some(lock) = self.rules.keep_for_its_holder(self.now, self.rows.resource(row)) {
-                // Only its own key may have it, if that waits.
-                let again = self.first_of_key(name, &lock.locked_by);
+                // Only its own key may have it, if even that, and if that waits.
+                let resource = self.rows.resource(row);
+                let may_return = !self.rules.is_kept_from(self.now, resource, &lock.locked_by);
+                let again = self.first_of_key(name, &lock.locked_by).filter(|_| may_return);
                 again.inspect(|place| self.hand_over(row, *place)).is_some()
             } else if wants_several {
                 self.serve_together(row, place) || self.let_pass(row, place)

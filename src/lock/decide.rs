@@ -4,8 +4,8 @@ use std::time::Duration;
 
 use crate::clock::Timestamp;
 use crate::lock::{
-    Acquire, Break, BreakLock, FencingToken, Grant, Likeness, Lock, LockedBy, NewLabel, Operation, Outcome, Release,
-    Renew, RequestId, Resource, Snapshot,
+    Acquire, Break, BreakLock, FencingToken, FormerHolder, Grant, Likeness, Lock, LockedBy, NewLabel, Operation,
+    Outcome, Release, Renew, RequestId, Resource, Snapshot,
 };
 
 /// The source of fencing tokens: the highest one ever granted.
@@ -32,7 +32,8 @@ impl FencingCounter {
 /// What can be set of the rules.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Rules {
-    /// For how long a lock that has expired is not granted to another key.
+    /// For how long a lock that has expired is not granted to another key, and one
+    /// that was broken to none.
     pub lock_delay: Duration,
     /// For how long resources are kept free, at first, for somebody who wants
     /// them together with others.
@@ -53,8 +54,15 @@ impl Rules {
     /// Whether `locked_by` may not have the resource at `now`: somebody holds it,
     /// or somebody else did until a moment ago and may not know of the end.
     pub fn forbid(&self, now: Timestamp, resource: &Resource, locked_by: &LockedBy) -> bool {
-        let delayed = || self.keep_for_its_holder(now, resource);
-        !resource.is_free_at(now) || delayed().is_some_and(|lock| lock.locked_by != *locked_by)
+        !resource.is_free_at(now) || self.is_kept_from(now, resource, locked_by)
+    }
+
+    /// Whether a free resource is not for `locked_by` yet. A lock that expired is
+    /// its holder's to take again; one that was broken is not, because whoever
+    /// broke it wanted it out of those hands.
+    pub fn is_kept_from(&self, now: Timestamp, resource: &Resource, locked_by: &LockedBy) -> bool {
+        let kept = self.keep_for_its_holder(now, resource);
+        kept.is_some_and(|lock| resource.broken.is_some() || lock.locked_by != *locked_by)
     }
 
     /// The lock that has expired, but so lately that nobody else gets it yet.
@@ -167,7 +175,7 @@ fn decide_release(now: Timestamp, resource: &mut Resource, release: &Release) ->
         }
     }
     if holder.is_none() {
-        return not_acquired(resource);
+        return not_acquired(resource, release.locked_by.as_ref());
     }
     if !is_holder
         || release
@@ -182,7 +190,7 @@ fn decide_release(now: Timestamp, resource: &mut Resource, release: &Release) ->
 fn decide_renew(now: Timestamp, resource: &mut Resource, renew: &Renew) -> Outcome {
     let fencing_token = resource.fencing_token;
     let Some(lock) = resource.lock.as_mut().filter(|lock| lock.holds_at(now)) else {
-        return not_acquired(resource);
+        return not_acquired(resource, Some(&renew.locked_by));
     };
     if renew.locked_by != lock.locked_by || renew.fencing_token.is_some_and(|token| token != fencing_token) {
         return Outcome::InvalidRenew;
@@ -195,8 +203,8 @@ fn decide_renew(now: Timestamp, resource: &mut Resource, renew: &Renew) -> Outco
     Outcome::Renewed(Box::new(Snapshot::of(resource, now, None)))
 }
 
-/// The lock ends at once. For others it has expired, so it may be kept from
-/// them for a while: its holder may not know of it yet.
+/// The lock ends at once. It has expired, so it may be kept back for a while: its
+/// holder may not know of it yet.
 fn decide_break(
     now: Timestamp,
     rules: &Rules,
@@ -204,9 +212,10 @@ fn decide_break(
     tokens: &mut FencingCounter,
     break_lock: &BreakLock,
 ) -> Outcome {
-    if resource.is_free_at(now) {
+    let Some(lock) = resource.holder_at(now) else {
         return Outcome::NotAcquired;
-    }
+    };
+    let holder = FormerHolder::of(&resource.name, &lock.locked_by);
     let before = Snapshot::of(resource, now, None);
     // Higher than that of whoever still believes to hold it, and nobody's.
     resource.fencing_token = tokens.take();
@@ -214,6 +223,7 @@ fn decide_break(
         at: now,
         by: break_lock.by.clone(),
         reason: break_lock.reason.clone(),
+        holder: Some(holder),
     });
     match &mut resource.lock {
         Some(lock) if !rules.lock_delay.is_zero() => {
@@ -227,9 +237,11 @@ fn decide_break(
     Outcome::Broken(Box::new(before))
 }
 
-/// What a former holder is told.
-fn not_acquired(resource: &Resource) -> Outcome {
-    match &resource.broken {
+/// What somebody is told who believes to hold a free resource: that it is free,
+/// and how that came if it was theirs and was broken.
+fn not_acquired(resource: &Resource, locked_by: Option<&LockedBy>) -> Outcome {
+    let is_theirs = |broken: &&Break| locked_by.is_some_and(|by| broken.ended_that_of(&resource.name, by));
+    match resource.broken.as_ref().filter(is_theirs) {
         None => Outcome::NotAcquired,
         Some(broken) => Outcome::WasBroken(Box::new(broken.clone())),
     }

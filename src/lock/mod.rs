@@ -5,6 +5,7 @@
 //! histories against a naive model.
 
 mod batch;
+mod broken;
 mod decide;
 mod operation;
 mod request;
@@ -17,10 +18,11 @@ mod waiting_line;
 mod model;
 
 pub use batch::{Batch, Circle, HandOver};
+pub use broken::{Break, FormerHolder, Reason};
 pub use decide::{FencingCounter, Rules, decide};
 pub use operation::{Acquire, BreakLock, Grant, NewLabel, Operation, Outcome, Release, Renew};
 pub use request::{Likeness, RequestId};
-pub use resource::{Break, FencingToken, Label, Lock, LockedBy, Owner, Reason, Resource, ResourceName, Ttl};
+pub use resource::{FencingToken, Label, Lock, LockedBy, Owner, Resource, ResourceName, Ttl};
 pub use rows::{Ahead, Change, Joined, Rows};
 pub use snapshot::{Held, Snapshot};
 pub use waiting_line::{Place, StillWaits, Waiter, WaitingLines};

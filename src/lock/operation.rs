@@ -134,7 +134,7 @@ pub enum Outcome {
     Broken(Box<Snapshot>),
     /// Refused: nobody holds the resource.
     NotAcquired,
-    /// Refused: nobody holds the resource, because its last lock was broken.
+    /// Refused: nobody holds the resource, because the caller's lock was broken.
     WasBroken(Box<Break>),
     /// Refused: somebody else holds the resource.
     InvalidUnlock,

@@ -13,7 +13,7 @@ use crate::lock::resource::is_text_up_to;
 
 /// Bytes of a digest that are kept: two bodies that a client sends under one
 /// key do not meet by chance, and one who wants them to can do no harm.
-const DIGEST_BYTES: usize = 16;
+pub(super) const DIGEST_BYTES: usize = 16;
 
 /// What stands between an owner and a key: no header can have it.
 const BETWEEN: char = '\n';
@@ -52,15 +52,7 @@ impl RequestId {
         if !is_text_up_to(IDEMPOTENCY_KEY_CHARS_MAX, key) {
             return None;
         }
-        let mut hasher = Sha256::new();
-        for part in parts {
-            // With its length, so that no two lists of parts are hashed alike.
-            let length = part.map_or(u64::MAX, |part| part.len() as u64);
-            hasher.update(length.to_le_bytes());
-            hasher.update(part.unwrap_or_default());
-        }
-        let mut digest = [0; DIGEST_BYTES];
-        digest.copy_from_slice(&hasher.finalize()[..DIGEST_BYTES]);
+        let digest = digest(parts);
         let key = match owner {
             None => key.into(),
             Some(owner) => format!("{}{BETWEEN}{key}", owner.as_str()).into(),
@@ -86,18 +78,43 @@ impl RequestId {
 
     /// As it is stored: the digest in hexadecimal, a blank, the key.
     pub fn to_text(&self) -> String {
-        format!("{:032x} {}", u128::from_be_bytes(self.digest), self.key)
+        format!("{} {}", digest_to_text(&self.digest), self.key)
     }
 
     /// From what [`RequestId::to_text`] made; `None` if it cannot have made that.
     pub fn from_text(text: &str) -> Option<Self> {
         let (digest, key) = text.split_once(' ')?;
-        let digest = u128::from_str_radix(digest, 16).ok().filter(|_| digest.len() == 32)?;
+        let digest = digest_from_text(digest)?;
         is_text_up_to(OWNED_KEY_CHARS_MAX, key).then(|| Self {
             key: key.into(),
-            digest: digest.to_be_bytes(),
+            digest,
         })
     }
+}
+
+/// The beginning of the SHA-256 of `parts`.
+pub(super) fn digest<'p>(parts: impl IntoIterator<Item = Option<&'p str>>) -> [u8; DIGEST_BYTES] {
+    let mut hasher = Sha256::new();
+    for part in parts {
+        // With its length, so that no two lists of parts are hashed alike.
+        let length = part.map_or(u64::MAX, |part| part.len() as u64);
+        hasher.update(length.to_le_bytes());
+        hasher.update(part.unwrap_or_default());
+    }
+    let mut digest = [0; DIGEST_BYTES];
+    digest.copy_from_slice(&hasher.finalize()[..DIGEST_BYTES]);
+    digest
+}
+
+/// As it is stored, in hexadecimal.
+pub(super) fn digest_to_text(digest: &[u8; DIGEST_BYTES]) -> String {
+    format!("{:032x}", u128::from_be_bytes(*digest))
+}
+
+/// From what [`digest_to_text`] made; `None` if it cannot have made that.
+pub(super) fn digest_from_text(text: &str) -> Option<[u8; DIGEST_BYTES]> {
+    let number = u128::from_str_radix(text, 16).ok().filter(|_| text.len() == 32)?;
+    Some(number.to_be_bytes())
 }
 
 impl fmt::Debug for RequestId {

@@ -12,10 +12,8 @@ use std::time::Duration;
 use subtle::ConstantTimeEq;
 
 use crate::clock::Timestamp;
-use crate::limits::{
-    LABEL_CHARS_MAX, LOCKED_BY_CHARS_MAX, NAME_CHARS_MAX, OWNER_CHARS_MAX, REASON_CHARS_MAX, TTL_SECONDS_MAX,
-};
-use crate::lock::RequestId;
+use crate::limits::{LABEL_CHARS_MAX, LOCKED_BY_CHARS_MAX, NAME_CHARS_MAX, OWNER_CHARS_MAX, TTL_SECONDS_MAX};
+use crate::lock::{Break, RequestId};
 
 /// The name of a resource: 1 to 100 characters, none of them U+0000.
 ///
@@ -193,34 +191,6 @@ impl FencingToken {
 impl fmt::Display for FencingToken {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         self.0.fmt(f)
-    }
-}
-
-/// That a lock was broken: freed by somebody who does not know its key.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Break {
-    /// When.
-    pub at: Timestamp,
-    /// By whose token; `None` where there are none.
-    pub by: Option<Owner>,
-    /// Why, for people.
-    pub reason: Reason,
-}
-
-/// Why a lock was broken, for people: 1 to 200 characters, none of them U+0000.
-/// Cloning copies a pointer.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Reason(Arc<str>);
-
-impl Reason {
-    /// `None` if the text is not such a reason.
-    pub fn new(text: &str) -> Option<Self> {
-        is_text_up_to(REASON_CHARS_MAX, text).then(|| Self(text.into()))
-    }
-
-    /// The reason as text.
-    pub fn as_str(&self) -> &str {
-        &self.0
     }
 }
 

@@ -36,7 +36,7 @@ impl StillWaits for Nobody {
 impl Break {
     pub(super) fn run(self, settings: &Settings) -> Result<(), CommandError> {
         let database = migrated(settings)?;
-        let mut store = database.into_store()?;
+        let mut store = database.into_store_of_guest()?;
         let rules = Rules {
             lock_delay: settings.lock_delay,
             kept_free_max: KEPT_FREE_MAX,

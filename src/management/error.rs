@@ -51,6 +51,9 @@ pub enum CommandError {
     /// `revoketoken` found nothing.
     #[error("there is no such token that is good; `cls listtokens` shows them all")]
     NoToken,
+    /// `listtokens` found rows that are no tokens.
+    #[error("{0} row(s) of table tokens are good for nothing; mend or delete them in `cls dbshell`")]
+    UnreadableTokens(usize),
     /// The address is taken.
     #[error("{0} is already in use; stop what listens there or choose another port, for example `cls runserver 8001`")]
     PortInUse(SocketAddr),

@@ -3,6 +3,7 @@
 
 mod break_lock;
 mod check;
+mod cleartokens;
 mod createtoken;
 mod dbshell;
 mod error;
@@ -53,6 +54,8 @@ enum Command {
     Listtokens(listtokens::Listtokens),
     /// Revoke tokens.
     Revoketoken(revoketoken::Revoketoken),
+    /// Delete the tokens that ended long ago.
+    Cleartokens(cleartokens::Cleartokens),
 }
 
 impl CommandLine {
@@ -72,6 +75,7 @@ impl CommandLine {
             Command::Createtoken(command) => command.run(&settings),
             Command::Listtokens(command) => command.run(&settings),
             Command::Revoketoken(command) => command.run(&settings),
+            Command::Cleartokens(command) => command.run(&settings),
         }
     }
 }

@@ -1,5 +1,6 @@
 //! Who asks, and what they may do.
 
+use std::pin::Pin;
 use std::sync::Arc;
 
 use crate::access::{KeyHash, Token, Verb};
@@ -48,7 +49,24 @@ impl Access {
         caller
     }
 
-    /// The same for somebody who has waited since.
+    /// What comes of `waiting`, for somebody who may wait for it as long as their
+    /// token is good.
+    ///
+    /// Errors: 401 as soon as it is not. Then `waiting` is to be dropped.
+    pub(super) async fn while_good<T>(
+        &self,
+        caller: &Caller,
+        waiting: Pin<&mut impl Future<Output = T>>,
+    ) -> Result<T, ApiException> {
+        match (self, caller) {
+            (Self::Tokens(tokens, _), Caller::Token(_, hash)) => {
+                tokens.while_good(hash, waiting).await.ok_or_else(invalid_token)
+            }
+            _ => Ok(waiting.await),
+        }
+    }
+
+    /// The same as [`Access::caller`] for somebody who has waited since.
     pub(super) async fn require_still(&self, caller: &Caller) -> Result<(), ApiException> {
         match (self, caller) {
             (Self::Tokens(tokens, _), Caller::Token(_, hash)) => {

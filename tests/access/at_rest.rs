@@ -6,6 +6,8 @@ on_both! {
     the_table_has_a_hash_in_place_of_the_key
     everything_works_with_hashed_keys
     what_was_kept_under_another_secret_is_nobodys
+    what_was_kept_hashed_is_nobodys_where_keys_are_plain
+    a_key_that_looks_like_a_hash_is_a_key
 }
 
 const SECRET: &str = "a key of at least 32 characters, yes";
@@ -70,6 +72,39 @@ mod claims {
             client.request("DELETE", "/resources/", &of("other", "")).body,
             r#"{"released":1}"#
         );
+    }
+
+    pub(super) fn what_was_kept_hashed_is_nobodys_where_keys_are_plain() {
+        let server = Server::start();
+        let mut client = server.client();
+        assert_eq!(client.put("r", KEY).status, 200);
+
+        // As it would be from before the setting changed.
+        let kept = format!("hmac-sha256:{}", "5b".repeat(32));
+        server.select(&format!("UPDATE resources SET locked_by = '{kept}'"));
+
+        let stolen = format!(r#"{{"locked_by": "{kept}"}}"#);
+        assert_eq!(client.delete("r", &kept).body, r#"{"Error":"Invalid unlock request."}"#);
+        assert_eq!(client.request("PATCH", "/resources/r/", &stolen).status, 400);
+        assert_eq!(
+            client.request("DELETE", "/resources/", &stolen).body,
+            r#"{"released":0}"#
+        );
+    }
+
+    pub(super) fn a_key_that_looks_like_a_hash_is_a_key() {
+        let server = Server::start();
+        let mut client = server.client();
+        for key in [
+            format!("hmac-sha256:{}", "5b".repeat(32)),
+            format!("hmac-sha256:{}", "x".repeat(88)),
+        ] {
+            let held = format!(r#"{{"locked_by": "{key}"}}"#);
+            assert_eq!(client.put("r", &held).status, 200);
+            assert_eq!(client.put("r", &held).status, 400);
+            assert_eq!(client.request("PATCH", "/resources/", &held).body, r#"{"renewed":1}"#);
+            assert_eq!(client.delete("r", &key).status, 204);
+        }
     }
 
     pub(super) fn what_was_kept_under_another_secret_is_nobodys() {

@@ -12,6 +12,8 @@ on_both! {
     the_former_holder_is_told_until_somebody_else_has_it
     whoever_waits_gets_what_is_broken
     the_lock_delay_is_kept
+    a_former_holder_that_waits_is_served_in_its_turn
+    nobody_but_the_former_holder_is_told
     without_a_reason_nothing_is_broken
     in_the_open_mode_everybody_may_break
 }
@@ -146,13 +148,77 @@ mod claims {
         request(&mut client, &holder, "PUT", &path("r"), KEY);
         assert_eq!(break_it(&mut client, &oncall).status, 200);
 
-        let other = request(&mut client, &oncall, "PUT", &path("r"), KEY);
-        assert_eq!(other.body, r#"{"Error":"Resource is locked."}"#);
-        assert_eq!(
-            request(&mut client, &holder, "PUT", &path("r"), KEY).status,
-            200,
-            "its own key"
+        for key in [&oncall, &holder] {
+            let refused = request(&mut client, key, "PUT", &path("r"), KEY);
+            assert_eq!(refused.body, r#"{"Error":"Resource is locked."}"#);
+        }
+        let told = request(&mut client, &holder, "DELETE", &path("r"), KEY);
+        assert_eq!(told.json()["broken"]["by"], "oncall");
+    }
+
+    pub(super) fn a_former_holder_that_waits_is_served_in_its_turn() {
+        let server = guarded_with(&[("LOCK_DELAY", "1")]);
+        let (holder, oncall) = (
+            token(&server, &["ci"]),
+            token(&server, &["oncall", "--can", "acquire,read,break"]),
         );
+        let mut client = server.client();
+        request(&mut client, &holder, "PUT", &path("r"), KEY);
+        let mut wait = |key: &str, waiters: i64| {
+            let mut waiter = server.client();
+            let authorization = format!("Token {key}");
+            let headers = [
+                ("Authorization", authorization.as_str()),
+                ("Content-Type", "application/json"),
+            ];
+            let body = r#"{"locked_by": "k", "timeout": 60}"#;
+            waiter.send_with(("PUT", "/resources/r/"), &headers, body);
+            eventually("it waits", Duration::from_secs(5), || {
+                request(&mut client, &oncall, "GET", &path("r"), "").json()["waiters"] == waiters
+            });
+            waiter
+        };
+        let (mut first, mut second) = (wait(&oncall, 1), wait(&holder, 2));
+
+        assert_eq!(break_it(&mut server.client(), &oncall).status, 200);
+
+        assert_eq!(first.answer().status, 200);
+        let freed = request(
+            &mut server.client(),
+            &oncall,
+            "DELETE",
+            &path("r"),
+            r#"{"locked_by": "k"}"#,
+        );
+        assert_eq!(freed.status, 204);
+        assert_eq!(second.answer().status, 200);
+    }
+
+    pub(super) fn nobody_but_the_former_holder_is_told() {
+        let hashed = [
+            ("LOCKED_BY_AT_REST", "hashed"),
+            ("SECRET_KEY", "a key of at least 32 characters, yes"),
+        ];
+        for settings in [&[][..], &hashed] {
+            let server = guarded_with(settings);
+            let holder = token(&server, &["ci", "--can", "acquire,break"]);
+            let (namesake, other) = (token(&server, &["ci"]), token(&server, &["other"]));
+            let mut client = server.client();
+            request(&mut client, &holder, "PUT", &path("r"), KEY);
+            assert_eq!(break_it(&mut client, &holder).status, 200);
+            let server = server.kill_and_restart();
+            let mut client = server.client();
+
+            for method in ["PATCH", "DELETE"] {
+                let mut said = |key, body| request(&mut client, key, method, &path("r"), body).json();
+                assert_eq!(said(&namesake, KEY)["broken"]["by"], "ci", "it is the same holder");
+                for (key, body) in [(&other, KEY), (&holder, r#"{"locked_by": "l"}"#)] {
+                    assert_eq!(said(key, body), json!({"Error": "Resource is not acquired."}));
+                }
+            }
+            let row = server.select("SELECT locked_by, broken FROM resources").join("");
+            assert!(row.contains("\"holder\":\"") && !row.contains("\"k\""), "{row}");
+        }
     }
 
     pub(super) fn without_a_reason_nothing_is_broken() {

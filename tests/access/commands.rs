@@ -1,9 +1,13 @@
-//! `AUTH`, and the commands that make, list and revoke tokens.
+//! `AUTH`, and the commands that make, list, revoke and delete tokens.
+
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use super::*;
 
 on_both! {
     what_was_made_is_listed_and_revoked
+    a_row_that_is_no_token_hides_no_other
+    what_ended_long_ago_is_cleared
     a_token_that_is_not_there_cannot_be_revoked
     a_lock_is_broken_without_the_server
     a_break_from_the_command_line_serves_who_waits_at_the_server
@@ -59,6 +63,69 @@ mod claims {
         );
         let (_, table, _) = run(&server, &["listtokens"]);
         assert!(table.lines().nth(1).expect("it stays").contains("revoked 2"), "{table}");
+    }
+
+    pub(super) fn a_row_that_is_no_token_hides_no_other() {
+        let server = guarded();
+        for name in ["first", "second", "third"] {
+            run(&server, &["createtoken", name]);
+        }
+        server.select("UPDATE tokens SET prefixes = 'ci-' WHERE name = 'second'");
+
+        let (code, table, said) = run(&server, &["listtokens"]);
+
+        assert_eq!(code, Some(1));
+        let names: Vec<_> = table
+            .lines()
+            .skip(1)
+            .map(|line| line.split_whitespace().nth(1))
+            .collect();
+        assert_eq!(names, [Some("first"), Some("third")]);
+        let lines: Vec<_> = said.lines().collect();
+        assert_eq!(lines.len(), 2, "{said}");
+        assert!(
+            lines[0].contains("row 2 of table tokens has an impossible prefixes"),
+            "{said}"
+        );
+        assert!(
+            lines[1].starts_with("cls: 1 row(s) of table tokens are good for nothing;"),
+            "{said}"
+        );
+    }
+
+    pub(super) fn what_ended_long_ago_is_cleared() {
+        let server = guarded();
+        for name in ["good", "revoked", "expired", "lately", "later"] {
+            run(&server, &["createtoken", name]);
+        }
+        let days_ago = |days: u64| {
+            let span = Duration::from_secs(days * 24 * 3600 + 60);
+            let then = SystemTime::now() - span;
+            then.duration_since(UNIX_EPOCH).expect("later").as_micros()
+        };
+        let (long_ago, lately) = (days_ago(90), days_ago(89));
+        let later = u128::from(u32::MAX) * 1_000_000;
+        for (column, at_us, name) in [
+            ("revoked_at_us", long_ago, "revoked"),
+            ("expires_at_us", later, "revoked"),
+            ("expires_at_us", long_ago, "expired"),
+            ("revoked_at_us", lately, "lately"),
+            ("expires_at_us", later, "later"),
+        ] {
+            server.select(&format!("UPDATE tokens SET {column} = {at_us} WHERE name = '{name}'"));
+        }
+        let names = || server.select("SELECT name FROM tokens ORDER BY id");
+
+        let (code, said, _) = run(&server, &["cleartokens"]);
+        assert_eq!(
+            (code, said.as_str()),
+            (Some(0), "Deleted 2 token(s) that ended more than 90 day(s) ago.\n")
+        );
+        assert_eq!(names(), ["good", "lately", "later"]);
+
+        assert_eq!(run(&server, &["cleartokens", "--days", "-1"]).0, Some(2));
+        assert_eq!(run(&server, &["cleartokens", "--days", "0"]).0, Some(0));
+        assert_eq!(names(), ["good", "later"]);
     }
 
     pub(super) fn a_lock_is_broken_without_the_server() {

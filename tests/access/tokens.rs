@@ -1,7 +1,7 @@
 //! Tokens: shown, refused, limited, revoked.
 
 use std::process::Command;
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use super::*;
 use crate::support::eventually;
@@ -12,13 +12,15 @@ on_both! {
     a_list_shows_what_the_token_is_for
     a_revoked_token_is_refused_within_two_seconds
     a_token_that_has_ended_is_refused
-    who_waits_with_a_token_that_is_revoked_gets_nothing
+    who_waits_with_a_token_that_is_revoked_is_sent_away
+    who_waits_with_a_token_that_ends_is_sent_away
     the_key_is_the_password_of_http_basic
     the_table_has_no_key
     a_row_that_was_written_by_hand_keeps_nobody_else_out
     each_token_is_a_client_of_its_own
     a_token_that_was_revoked_before_the_body_came_does_nothing
     who_may_not_look_is_not_shown_the_resource
+    a_deadlock_names_only_what_the_token_is_for
 }
 
 mod claims {
@@ -175,37 +177,80 @@ mod claims {
         assert_eq!(server.select("SELECT locked_by FROM resources"), ["k"]);
     }
 
-    pub(super) fn who_waits_with_a_token_that_is_revoked_gets_nothing() {
-        let server = guarded();
-        let holder = token(&server, &["holder"]);
-        let key = token(&server, &["waiter"]);
-        let (mut client, mut waiter, mut watcher) = (server.client(), server.client(), server.client());
-        assert_eq!(request(&mut client, &holder, "PUT", &path("r"), KEY).status, 200);
-        let authorization = format!("Token {key}");
-        let headers = [
-            ("Authorization", authorization.as_str()),
-            ("Content-Type", "application/json"),
+    /// Leaves `key` waiting for `r`, which somebody else holds, in every way in
+    /// which one can wait; with somebody else behind it in line.
+    fn wait_in_every_way(server: &Server, key: &str, holder: &str) -> ([Client; 4], Client) {
+        let mut client = server.client();
+        for name in ["r", "s"] {
+            assert_eq!(request(&mut client, holder, "PUT", &path(name), KEY).status, 200);
+        }
+        let send = |key: &str, method: &str, path: &str, body: &str| {
+            let mut client = server.client();
+            let authorization = format!("Token {key}");
+            let headers = [
+                ("Authorization", authorization.as_str()),
+                ("Content-Type", "application/json"),
+            ];
+            client.send_with((method, path), &headers, body);
+            client
+        };
+        let waiting =
+            |name: &str, client: &mut Client| request(client, holder, "GET", &path(name), "").json()["waiters"].clone();
+        let wait = r#"{"locked_by": "w", "timeout": 60}"#;
+        let together = r#"{"locked_by": "w", "timeout": 60, "resources": ["r", "s"]}"#;
+        let waiters = [
+            send(key, "PUT", "/resources/r/", wait),
+            send(key, "POST", "/resources/r/acquire/", wait),
+            send(key, "POST", "/locks/", together),
+            send(key, "GET", "/resources/r/?wait=60", ""),
         ];
-        waiter.send_with(("PUT", &path("r")), &headers, r#"{"locked_by": "w", "timeout": 60}"#);
-        watcher.send_with(("GET", "/resources/r/?wait=60"), &headers, "");
-        eventually("it waits", Duration::from_secs(5), || {
-            request(&mut client, &holder, "GET", &path("r"), "").json()["waiters"] == 1
-        });
+        eventually("they wait", Duration::from_secs(5), || waiting("r", &mut client) == 3);
+        let next = send(holder, "PUT", "/resources/r/", wait);
+        eventually("it waits", Duration::from_secs(5), || waiting("r", &mut client) == 4);
+        (waiters, next)
+    }
 
-        server.cls().run(&["revoketoken", "waiter"]);
-        eventually("it is refused", Duration::from_secs(5), || {
-            request(&mut client, &key, "GET", &path("r"), "").status == 401
-        });
-        assert_eq!(request(&mut client, &holder, "DELETE", &path("r"), KEY).status, 204);
-
-        for answer in [waiter.answer(), watcher.answer()] {
+    /// That they are answered 401 within the time that the README states, and
+    /// that their places are the next one's.
+    fn require_sent_away(server: &Server, (waiters, mut next): ([Client; 4], Client), holder: &str, since: Instant) {
+        for mut waiter in waiters {
+            let answer = waiter.answer();
             assert_eq!((answer.status, answer.body.as_str()), (401, INVALID));
         }
-        assert_eq!(
-            request(&mut client, &holder, "PUT", &path("r"), KEY).status,
-            200,
-            "it is free again"
-        );
+        assert!(since.elapsed() < Duration::from_millis(2500), "{:?}", since.elapsed());
+        let mut client = server.client();
+        eventually("they have left the line", Duration::from_secs(5), || {
+            request(&mut client, holder, "GET", &path("r"), "").json()["waiters"] == 1
+        });
+        assert_eq!(request(&mut client, holder, "DELETE", &path("r"), KEY).status, 204);
+        assert_eq!(next.answer().status, 200);
+    }
+
+    pub(super) fn who_waits_with_a_token_that_is_revoked_is_sent_away() {
+        let server = guarded();
+        let (holder, key) = (token(&server, &["holder"]), token(&server, &["waiter"]));
+        let waiting = wait_in_every_way(&server, &key, &holder);
+
+        server.cls().run(&["revoketoken", "waiter"]);
+
+        require_sent_away(&server, waiting, &holder, Instant::now());
+    }
+
+    pub(super) fn who_waits_with_a_token_that_ends_is_sent_away() {
+        let server = guarded();
+        let (holder, key) = (token(&server, &["holder"]), token(&server, &["waiter"]));
+        let waiting = wait_in_every_way(&server, &key, &holder);
+        let seconds = Duration::from_secs(3);
+        let ends = SystemTime::now() + seconds;
+        let ends_us = ends.duration_since(UNIX_EPOCH).expect("later").as_micros();
+
+        server.select(&format!(
+            "UPDATE tokens SET expires_at_us = {ends_us} WHERE name = 'waiter'"
+        ));
+
+        let since = Instant::now() + seconds;
+        require_sent_away(&server, waiting, &holder, since);
+        assert!(SystemTime::now() >= ends, "and no earlier");
     }
 
     pub(super) fn the_key_is_the_password_of_http_basic() {
@@ -353,6 +398,50 @@ mod claims {
             let refused = client.request_with(("PUT", "/resources/r/"), &headers, KEY);
             assert_eq!(refused.status, 400);
             assert_eq!(refused.json().get("resource").is_some(), is_shown, "{}", refused.body);
+        }
+    }
+    pub(super) fn a_deadlock_names_only_what_the_token_is_for() {
+        let server = guarded();
+        let (all, some) = (token(&server, &["ci"]), token(&server, &["ci", "--prefix", "own-"]));
+        let mut client = server.client();
+        let by = |key: &str, more: &str| format!(r#"{{"locked_by": "{key}"{more}}}"#);
+        for (name, key) in [("own-a", "x"), ("foreign", "y"), ("own-b", "z")] {
+            assert_eq!(request(&mut client, &all, "PUT", &path(name), &by(key, "")).status, 200);
+        }
+        // x waits for what y holds, and y for what z holds.
+        let _waiters = [("foreign", "x"), ("own-b", "y")].map(|(name, key)| {
+            let mut waiter = server.client();
+            let authorization = format!("Token {all}");
+            let headers = [
+                ("Authorization", authorization.as_str()),
+                ("Content-Type", "application/json"),
+            ];
+            waiter.send_with(("PUT", &path(name)), &headers, &by(key, r#", "timeout": 60"#));
+            eventually("it waits", Duration::from_secs(5), || {
+                request(&mut client, &all, "GET", &path(name), "").json()["waiters"] == 1
+            });
+            waiter
+        });
+        let alone = by("z", r#", "timeout": 60"#);
+        let together = by("z", r#", "timeout": 60, "resources": ["own-a", "own-c"]"#);
+
+        for (key, cycle) in [
+            (&some, r#"["own-a","own-b"]"#),
+            (&all, r#"["own-a","foreign","own-b"]"#),
+        ] {
+            let expected = format!(r#"{{"Error":"Deadlock detected.","cycle":{cycle}}}"#);
+            for (method, path, body) in [
+                ("PUT", "/resources/own-a/", &alone),
+                ("POST", "/resources/own-a/acquire/", &alone),
+                ("POST", "/locks/", &together),
+            ] {
+                let refused = request(&mut client, key, method, path, body);
+                assert_eq!(
+                    (refused.status, refused.body.as_str()),
+                    (409, expected.as_str()),
+                    "{path}"
+                );
+            }
         }
     }
 }

@@ -6,7 +6,7 @@ use std::thread::sleep;
 use std::time::{Duration, Instant};
 
 use crate::faults::{acquire, body, directory, is_held};
-use crate::support::{Cls, eventually};
+use crate::support::{Client, Cls, eventually};
 
 /// The library that fakes the wall clock of a process, as Debian installs it.
 fn libfaketime() -> PathBuf {
@@ -95,5 +95,43 @@ fn a_jump_of_the_wall_clock_changes_no_lease() {
         let mut client = server.client();
         assert!(is_held(&mut client, "for-ever"));
         assert_eq!(is_held(&mut client, "long"), jump == "-3600", "{jump}");
+    }
+}
+
+#[test]
+fn a_break_from_the_command_line_goes_by_the_servers_clock() {
+    let holds = |client: &mut Client, name: &str| client.get(&format!("/resources/{name}/")).json()["locked"] == true;
+    for jump in ["+3600", "-3600"] {
+        let directory = directory();
+        let clock = directory.path().join("clock");
+        std::fs::write(&clock, "+0").expect("it can be written");
+        // So long that nothing tidies an expired lock.
+        let mut cls = Cls::in_directory(directory.path()).with("LOCK_DELAY", "7200");
+        for (name, value) in fake_clock(&clock) {
+            cls = cls.with(name, &value);
+        }
+        let server = cls.start();
+        let mut client = server.client();
+        for (name, ttl) in [("held", 600), ("kept", 600), ("expired", 1)] {
+            let body = body("k", &format!(", \"ttl\": {ttl}"));
+            assert_eq!(client.put(name, &body).status, 200);
+        }
+        eventually("it expires", Duration::from_secs(3), || !holds(&mut client, "expired"));
+        std::fs::write(&clock, jump).expect("it can be written");
+        eventually("it is written down", Duration::from_secs(3), || {
+            let offset = server.select("SELECT abs(clock_offset_us) > 3500000000 FROM server_state");
+            offset == ["1"]
+        });
+
+        let break_it = |name: &str| cls.run(&["break", name, "--reason", "its host is gone"]).status.code();
+        assert_eq!(break_it("held"), Some(0), "{jump}");
+        assert!(!holds(&mut client, "held"), "{jump}: it is free at once");
+        assert_eq!(break_it("expired"), Some(1), "{jump}");
+        assert!(holds(&mut client, "kept"), "{jump}: its end is where it was");
+        drop(client);
+        drop(server);
+
+        // The next server will go by the wall clock, by which a lock may be over.
+        assert_eq!(break_it("kept") == Some(0), jump == "-3600", "{jump}");
     }
 }

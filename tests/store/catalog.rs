@@ -68,6 +68,7 @@ every_claim! {
     an_empty_table_has_one_page_without_rows
     an_expired_lock_is_free_before_anything_swept_it
     a_prefix_is_taken_byte_by_byte
+    a_prefix_is_looked_for_only_where_it_may_be_seen
     a_key_is_found_by_what_it_holds_now
     what_looks_like_sql_is_a_text
     a_few_held_among_many_are_listed_alike_with_and_without_a_prefix
@@ -249,6 +250,49 @@ fn what_looks_like_sql_is_a_text<B: Catalogued>() {
     assert_eq!(search::found(&catalog, evil, &mut None), [evil]);
     let key = LockedBy::new(evil).expect("well formed");
     assert_eq!(catalog.held_by(&key).expect("it works").len(), 1);
+}
+
+fn a_prefix_is_looked_for_only_where_it_may_be_seen<B: Catalogued>() {
+    let backend = B::new();
+    put_free(&backend, &["a", "ab", "abc", "b", "ca", "cb"]);
+    let catalog = backend.catalog(&backend.open());
+    let listed = |prefix: Option<&str>, within: &[&str], locked| {
+        let query = ListQuery {
+            prefix: prefix.map(str::to_owned),
+            within: Some(within.iter().map(ToString::to_string).collect()),
+            locked,
+            ..everything()
+        };
+        catalog.list(&query).map(|page| (page.count, names(&page).join(" ")))
+    };
+    for locked in [None, Some(false)] {
+        for (prefix, within, expected) in [
+            (None, &["a", "cb"][..], "a ab abc cb"),
+            (Some(""), &["a", "cb"], "a ab abc cb"),
+            (Some("ab"), &["a", "cb"], "ab abc"),
+            (Some("a"), &["ab", "cb"], "ab abc"),
+            (Some("c"), &["ca", "a", "cb"], "ca cb"),
+            // One that is within another is not counted twice.
+            (None, &["a", "ab"], "a ab abc"),
+            (Some("abc"), &["a", "ab"], "abc"),
+            (Some("b"), &["a", "cb"], ""),
+        ] {
+            let (count, listed) = listed(prefix, within, locked).expect("it works");
+            assert_eq!(listed, expected, "{prefix:?} within {within:?}");
+            assert_eq!(count as usize, expected.split_whitespace().count());
+        }
+    }
+
+    backend.sql("ALTER TABLE resources RENAME TO out_of_sight");
+
+    for locked in [None, Some(true)] {
+        assert!(
+            listed(Some("a"), &["a"], locked).is_err(),
+            "there is nothing to look at"
+        );
+        let empty = listed(Some("b"), &["a", "c"], locked).expect("nobody looks");
+        assert_eq!(empty, (0, String::new()));
+    }
 }
 
 fn a_few_held_among_many_are_listed_alike_with_and_without_a_prefix<B: Catalogued>() {

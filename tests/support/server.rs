@@ -276,6 +276,8 @@ impl Server {
             return database.sql(query);
         }
         let output = Command::new("sqlite3")
+            // What is no SELECT may find the server writing.
+            .args(["-cmd", ".timeout 5000"])
             .arg(self.database())
             .arg(query)
             .output()

@@ -1,7 +1,10 @@
 //! What is the same over TLS, and what a handshake agrees on.
 
+use std::io::{Read, Write};
+use std::net::TcpStream;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::{Duration, Instant};
 
 use openssl::ssl::{SslSessionCacheMode, SslVersion};
 
@@ -29,6 +32,29 @@ fn a_lock_is_acquired_and_released_on_one_connection() {
 
         assert_eq!(client.ssl().version2(), Some(version));
     }
+}
+
+#[test]
+fn the_first_answer_does_not_wait_for_an_acknowledgement() {
+    let site = Site::new();
+    let server = site.start();
+    let connector = site.connector().build();
+    let request = b"GET /resources/unknown/ HTTP/1.1\r\nHost: localhost\r\n\r\n";
+
+    let first_answer = || {
+        // Without TCP_NODELAY, as most clients are.
+        let stream = TcpStream::connect(server.address).expect("the server accepts connections");
+        let mut stream = connector.connect("localhost", stream).expect("a handshake");
+        let asked = Instant::now();
+        stream.write_all(request).expect("the server reads");
+        let answered = stream.read(&mut [0; 1024]).expect("the server answers");
+        assert!(answered > 0);
+        asked.elapsed()
+    };
+
+    // On a busy machine one may take long; a delayed acknowledgement takes 40 ms each time.
+    let quickest = (0..10).map(|_| first_answer()).min().expect("ten");
+    assert!(quickest < Duration::from_millis(30), "{quickest:?}");
 }
 
 #[test]

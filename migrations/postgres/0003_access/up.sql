@@ -2,8 +2,8 @@
 
 -- owner: the name of the token that the lock was asked for with; another token
 -- cannot release or renew it. NULL where no tokens are asked for (AUTH=off).
--- broken: if the latest lock was broken, when, by the token of which name, and
--- why, as a JSON object.
+-- broken: if the latest lock was broken, when, by the token of which name, why,
+-- and a hash of whose it was, as a JSON object.
 ALTER TABLE resources
     ADD COLUMN owner  TEXT CHECK (length(owner) BETWEEN 1 AND 100),
     ADD COLUMN broken TEXT;

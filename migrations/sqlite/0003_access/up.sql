@@ -5,8 +5,8 @@
 ALTER TABLE resources ADD COLUMN owner TEXT
     CHECK (length(owner) BETWEEN 1 AND 100 AND instr(owner, char(0)) = 0);
 
--- If the latest lock was broken: when, by the token of which name, and why, as a
--- JSON object.
+-- If the latest lock was broken: when, by the token of which name, why, and a hash
+-- of whose it was, as a JSON object.
 ALTER TABLE resources ADD COLUMN broken TEXT;
 
 -- Who may use the server. key_hash is the SHA-256 of the key in hexadecimal;

@@ -104,7 +104,7 @@ fn has_prefix<'q>(prefix: &str, way: Way) -> Boxed<'q, Bool> {
 }
 
 /// Whether a name begins with one of `prefixes`.
-fn has_one_of<'q>(prefixes: &[String], way: Way) -> Boxed<'q, Bool> {
+fn has_one_of<'q>(prefixes: &[&str], way: Way) -> Boxed<'q, Bool> {
     let each = prefixes.iter().map(|prefix| has_prefix(prefix, way));
     let any = each.reduce(|any, one| Box::new(any.or(one)));
     any.unwrap_or_else(|| Box::new(false.into_sql::<Bool>()))
@@ -120,11 +120,29 @@ macro_rules! by_shown {
     };
 }
 
+/// What names may begin with that are asked for: `prefix`, as far as it is among
+/// `within`. `None` is anything, and of nothing there are no rows.
+fn beginnings(query: &ListQuery) -> Option<Vec<&str>> {
+    let prefix = query.prefix.as_deref().unwrap_or_default();
+    let Some(within) = &query.within else {
+        return (!prefix.is_empty()).then(|| vec![prefix]);
+    };
+    let common = within.iter().filter_map(|other| match other.starts_with(prefix) {
+        true => Some(other.as_str()),
+        false => prefix.starts_with(other.as_str()).then_some(prefix),
+    });
+    Some(common.collect())
+}
+
 pub(super) fn list(conn: &mut AnyConnection, clock: Option<ProcessClock>, query: &ListQuery) -> QueryResult<Listed> {
     conn.transaction(|conn| {
         let view = View::open(conn, clock)?;
         let way = view.way_to(conn, query)?;
-        let count: i64 = view.matching(query, way).select(count_star()).get_result(conn)?;
+        let count: i64 = match beginnings(query) {
+            // Whoever may see nothing of it does not look for how much there is.
+            Some(none) if none.is_empty() => 0,
+            _ => view.matching(query, way).select(count_star()).get_result(conn)?,
+        };
         let size = i64::from(query.page_size.get());
         let pages = (count + size - 1).div_euclid(size).max(1);
         let page = match query.page {
@@ -132,7 +150,7 @@ pub(super) fn list(conn: &mut AnyConnection, clock: Option<ProcessClock>, query:
             Page::Last => pages,
         };
         let rows = match page {
-            1.. if page <= pages => view.page(conn, query, way, count, (page - 1) * size)?,
+            1.. if page <= pages && count > 0 => view.page(conn, query, way, count, (page - 1) * size)?,
             _ => Vec::new(),
         };
         let waiters = match conn {
@@ -206,13 +224,16 @@ impl View {
         if self.is_postgres || (query.locked.is_none() && query.search.is_none() && is_by_name(query)) {
             return Ok(Way::Index);
         }
-        let Some(prefix) = query.prefix.as_deref().filter(|prefix| !prefix.is_empty()) else {
+        let Some(beginnings) = beginnings(query) else {
             return Ok(Way::Table);
         };
-        let in_prefix = resources::table
+        if beginnings.is_empty() {
+            return Ok(Way::Index);
+        }
+        let begin_so = resources::table
             .into_boxed::<MultiBackend>()
-            .filter(has_prefix(prefix, Way::Index));
-        let count: i64 = in_prefix.select(count_star()).get_result(conn)?;
+            .filter(has_one_of(&beginnings, Way::Index));
+        let count: i64 = begin_so.select(count_star()).get_result(conn)?;
         Ok(if count > ROWS_BY_INDEX_MAX {
             Way::Table
         } else {
@@ -227,11 +248,8 @@ impl View {
         if self.is_postgres {
             rows = rows.filter(resources::fencing_token.gt(0));
         }
-        if let Some(prefix) = query.prefix.as_deref().filter(|prefix| !prefix.is_empty()) {
-            rows = rows.filter(has_prefix(prefix, way));
-        }
-        if let Some(prefixes) = &query.within {
-            rows = rows.filter(has_one_of(prefixes, way));
+        if let Some(beginnings) = beginnings(query) {
+            rows = rows.filter(has_one_of(&beginnings, way));
         }
         rows = match query.locked {
             Some(true) => rows.filter(self.is_held()),

@@ -13,7 +13,7 @@ use diesel::sqlite::SqliteConnection;
 use crate::db::catalog::AnyConnection;
 use crate::db::database::{DatabaseError, IfMissing};
 use crate::db::migrations::{HISTORY_TABLE, Migrations};
-use crate::db::{SqliteStore, StoreError, TokenTable};
+use crate::db::{Ownership, SqliteStore, StoreError, TokenTable};
 use crate::limits::BUSY_WAIT_MAX;
 
 /// The first bytes of every SQLite file.
@@ -72,6 +72,21 @@ impl SqliteDatabase {
         let Self { path, conn } = self;
         drop(conn);
         SqliteStore::open(path)
+    }
+
+    /// The store on the same file, for a command that acts beside a server, if
+    /// one runs.
+    ///
+    /// Errors: the file cannot be opened, or the one beside it that says who serves it.
+    pub(super) fn into_store_of_guest(self) -> Result<SqliteStore, StoreError> {
+        let Self { path, conn } = self;
+        drop(conn);
+        match Ownership::take(&path) {
+            // Given back at once: a server that starts after this goes by the wall clock too.
+            Ok(_) => SqliteStore::open(path),
+            Err(DatabaseError::Owned { .. }) => SqliteStore::open_beside_server(path),
+            Err(error) => Err(StoreError::Failed(error.to_string())),
+        }
     }
 
     fn batch_execute(&mut self, statements: &str) -> Result<(), DatabaseError> {

@@ -1,8 +1,10 @@
 //! The view that acquires several resources, or none.
 
+use std::pin::pin;
+
 use actix_web::http::{Method, StatusCode};
 
-use super::resource::{deadlock, idempotency_key, require_still};
+use super::resource::{deadlock, idempotency_key, wait};
 use super::{LOCKED, SUPERSEDED, TIMED_OUT, key_reused, may_wait, ok, refuse, unavailable};
 use crate::access::Verb;
 use crate::engine::Answer;
@@ -54,26 +56,24 @@ impl LocksView<'_> {
         };
         request.forget_body();
         caller.require_on_each(Verb::Acquire, &names)?;
-        let waits = timeout.is_some();
-        let _waiting = timeout.map(|_| may_wait(self.context, request, caller)).transpose()?;
         let acquired = self.context.engine.acquire_together(names.clone(), acquire, timeout);
-        let acquired = acquired.await;
-        if waits {
-            let granted = match &acquired {
-                Ok(Answer::Decided(outcome)) => outcome.granted(),
-                _ => &[],
-            };
-            require_still(self.context, caller, names.clone(), granted).await?;
-        }
-        Ok(match acquired.map_err(unavailable)? {
-            Answer::Decided(Outcome::AcquiredTogether(grants) | Outcome::AcquiredTogetherBefore(grants)) => {
+        let answer = match timeout {
+            None => acquired.await.map_err(unavailable)?,
+            Some(_) => {
+                let _waiting = may_wait(self.context, request, caller)?;
+                wait(self.context, caller, &names, pin!(acquired)).await?
+            }
+        };
+        answer.require_in_time().map_err(unavailable)?;
+        Ok(match answer {
+            Answer::Decided(Outcome::AcquiredTogether(grants) | Outcome::AcquiredTogetherBefore(grants), _) => {
                 ok(AcquiredTogether::new(&names, &grants))
             }
             // Of one resource, to somebody who waited.
-            Answer::Decided(Outcome::Acquired(grant)) => ok(AcquiredTogether::new(&names, &[grant])),
-            Answer::Decided(Outcome::Deadlock(names)) => deadlock(&names, caller),
-            Answer::Decided(Outcome::KeyReused) => return Err(key_reused()),
-            Answer::Decided(_) => refuse(StatusCode::BAD_REQUEST, LOCKED),
+            Answer::Decided(Outcome::Acquired(grant), _) => ok(AcquiredTogether::new(&names, &[grant])),
+            Answer::Decided(Outcome::Deadlock(names), _) => deadlock(&names, caller),
+            Answer::Decided(Outcome::KeyReused, _) => return Err(key_reused()),
+            Answer::Decided(..) => refuse(StatusCode::BAD_REQUEST, LOCKED),
             Answer::TimedOut => refuse(StatusCode::REQUEST_TIMEOUT, TIMED_OUT),
             Answer::Superseded => refuse(StatusCode::CONFLICT, SUPERSEDED),
         })

@@ -1,5 +1,7 @@
 //! The view of one resource, and what the views of its actions share with it.
 
+use std::pin::{Pin, pin};
+
 use actix_web::http::header::{CACHE_CONTROL, ETAG, HeaderName, HeaderValue};
 use actix_web::http::{Method, StatusCode};
 use serde::Serialize;
@@ -69,7 +71,8 @@ async fn show(context: &Context, name: &str, request: &Request, caller: &Caller)
         None => context.engine.look(name).await,
         Some(watching) => {
             let _waiting = may_wait(context, request, caller)?;
-            watch(context, name, request, watching).await
+            let news = pin!(watch(context, name, request, watching));
+            context.access.while_good(caller, news).await?
         }
     };
     let snapshot = snapshot.map_err(unavailable)?;
@@ -135,25 +138,22 @@ pub(super) async fn acquire(context: &Context, name: &str, request: &mut Request
     request.forget_body();
     let wants_representation = shows(request, caller, name.as_str());
     let asked = wants_representation.then(|| (name.clone(), acquire.clone()));
-    let waited = timeout.map(|_| name.clone());
-    let waiting = timeout.map(|_| may_wait(context, request, caller)).transpose()?;
-    let answer = context.engine.acquire(name, acquire, timeout).await;
-    drop(waiting);
-    if let Some(name) = waited {
-        let granted = match &answer {
-            Ok(Answer::Decided(Outcome::Acquired(grant))) => std::slice::from_ref(grant),
-            _ => &[],
-        };
-        require_still(context, caller, vec![name], granted).await?;
-    }
-    let (status, said, grant) = match answer.map_err(unavailable)? {
-        Answer::Decided(Outcome::Acquired(grant) | Outcome::AcquiredBefore(grant)) => {
+    let answer = match timeout {
+        None => context.engine.acquire(name, acquire, None).await.map_err(unavailable)?,
+        Some(_) => {
+            let _waiting = may_wait(context, request, caller)?;
+            let acquired = pin!(context.engine.acquire(name.clone(), acquire, timeout));
+            wait(context, caller, &[name], acquired).await?
+        }
+    };
+    let (status, said, grant) = match &answer {
+        Answer::Decided(Outcome::Acquired(grant) | Outcome::AcquiredBefore(grant), _) => {
             let success = Success { success: ACQUIRED };
             (StatusCode::OK, Said::Success(success), Some(grant))
         }
-        Answer::Decided(Outcome::Deadlock(names)) => return Ok(deadlock(&names, caller)),
-        Answer::Decided(Outcome::KeyReused) => return Err(key_reused()),
-        Answer::Decided(_) => (StatusCode::BAD_REQUEST, Said::Error(Error { error: LOCKED }), None),
+        Answer::Decided(Outcome::Deadlock(names), _) => return Ok(deadlock(names, caller)),
+        Answer::Decided(Outcome::KeyReused, _) => return Err(key_reused()),
+        Answer::Decided(..) => (StatusCode::BAD_REQUEST, Said::Error(Error { error: LOCKED }), None),
         Answer::TimedOut => (
             StatusCode::REQUEST_TIMEOUT,
             Said::Error(Error { error: TIMED_OUT }),
@@ -165,31 +165,41 @@ pub(super) async fn acquire(context: &Context, name: &str, request: &mut Request
         None => Response::new(status, said),
         Some((name, acquire)) => {
             let mut snapshot = context.engine.look(name).await.map_err(unavailable)?;
-            if let Some(grant) = &grant {
+            if let Some(grant) = grant {
                 show_grant(&mut snapshot, grant, acquire);
             }
             with_resource(status, said, &snapshot)
         }
     };
+    // Whoever looked at tokens or at the resource may have waited for the database.
+    answer.require_in_time().map_err(unavailable)?;
     Ok(match grant {
         None => response,
         Some(grant) => response.with_header(FENCING_TOKEN, HeaderValue::from(grant.fencing_token.as_i64())),
     })
 }
 
-/// Refuses somebody whose token was revoked or ran out while they waited. What
-/// they were granted is given back then, and also if the client leaves before
-/// that is known.
-pub(super) async fn require_still(
+/// Waits for what becomes of an acquisition of `names`, as long as the token of
+/// who waits is good.
+///
+/// Errors: 401 when the token has ended: what it was granted at that moment is
+/// given back, also if the client leaves before it is known whether it was; 503.
+/// Its place in line is free when `acquired` is dropped.
+pub(super) async fn wait(
     context: &Context,
     caller: &Caller,
-    names: Vec<ResourceName>,
-    granted: &[Grant],
-) -> Result<(), ApiException> {
-    let untold = context.engine.untold(names, granted);
+    names: &[ResourceName],
+    acquired: Pin<&mut impl Future<Output = Result<Answer, Unavailable>>>,
+) -> Result<Answer, ApiException> {
+    let answer = context.access.while_good(caller, acquired).await?;
+    let granted = match &answer {
+        Ok(Answer::Decided(outcome, _)) => outcome.granted(),
+        _ => &[],
+    };
+    let untold = context.engine.untold(names.to_vec(), granted);
     context.access.require_still(caller).await?;
     untold.tell();
-    Ok(())
+    answer.map_err(unavailable)
 }
 
 /// Whether the resource is shown in the answer: the client prefers that, and

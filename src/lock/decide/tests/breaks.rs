@@ -72,7 +72,7 @@ fn what_nobody_holds_cannot_be_broken() {
 }
 
 #[test]
-fn for_the_delay_it_is_nobody_elses() {
+fn for_the_delay_it_is_nobodys() {
     let mut resource = held(None);
     outcome(NOW, &rules(DELAY), &mut resource, &break_lock());
     let later = NOW + DELAY;
@@ -81,7 +81,9 @@ fn for_the_delay_it_is_nobody_elses() {
         (at(1), "b", false),
         (Timestamp::from_us(later.as_us() - 1), "b", false),
         (later, "b", true),
-        (at(1), "a", true),
+        // Whoever broke it wanted it out of these hands.
+        (at(1), "a", false),
+        (later, "a", true),
     ] {
         let granted = outcome(now, &rules(DELAY), &mut resource.clone(), &acquire(locked_by, None));
         assert_eq!(
@@ -103,14 +105,18 @@ fn for_the_delay_it_is_nobody_elses() {
 }
 
 #[test]
-fn whoever_held_it_is_told_until_somebody_else_does() {
+fn whoever_held_it_and_nobody_else_is_told_until_somebody_holds_it() {
     let no_delay = rules(Duration::ZERO);
     let mut resource = held(None);
     outcome(NOW, &no_delay, &mut resource, &break_lock());
     let how = resource.broken.clone().expect("it says how");
-    for operation in [release("a"), renew("a"), release("b"), renew("b")] {
+    for operation in [release("a"), renew("a")] {
         let told = outcome(at(1), &no_delay, &mut resource, &operation);
         assert_eq!(told, Outcome::WasBroken(Box::new(how.clone())), "{operation:?}");
+    }
+    for operation in [release("b"), renew("b"), Operation::Release(Release::by(None))] {
+        let told = outcome(at(1), &no_delay, &mut resource, &operation);
+        assert_eq!(told, Outcome::NotAcquired, "{operation:?}");
     }
 
     outcome(at(2), &no_delay, &mut resource, &acquire("b", None));
