@@ -326,6 +326,7 @@ impl<S: Store + 'static> Batcher<S> {
     /// succeeded.
     fn commit(&mut self, mut work: Work, kind: Kind) -> bool {
         work.add_companions(&self.lines);
+        let clients = work.clients();
         let Work {
             index,
             tasks,
@@ -348,7 +349,7 @@ impl<S: Store + 'static> Batcher<S> {
         };
         let result = match kind {
             Kind::Own => store.look(&names, &mut decide),
-            Kind::Asked => store.transaction(&names, &mut decide),
+            Kind::Asked => store.transaction(&names, &clients, &mut decide),
         };
         match (result, decisions) {
             (Ok(()), Some(decisions)) => {
