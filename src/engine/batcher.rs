@@ -107,6 +107,7 @@ impl<S: Store + 'static> Batcher<S> {
     pub fn spawn(mut store: S, policy: Policy) -> std::io::Result<(Engine, JoinHandle<()>)> {
         let (sender, queue) = sync_channel(policy.operations_queued_max);
         let shared = Arc::new(Shared::default());
+        shared.note_policy(&policy);
         let engine = Engine::new(sender, Arc::clone(&shared), policy.waiters_max);
         let now = Instant::now();
         let listener = store.listen();

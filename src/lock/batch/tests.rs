@@ -186,8 +186,11 @@ fn the_locks_of_a_client_are_counted_as_they_come_and_go() {
 
 #[test]
 fn what_would_be_granted_is_what_is_granted_then() {
+    /// Who waits here and whether they still do, who waits elsewhere, and whether a
+    /// plain PUT gets it.
+    type Case = (&'static [(i64, bool)], Option<i64>, bool);
     let plain = wish("plain");
-    let table: [(&[(i64, bool)], Option<i64>, bool); 5] = [
+    let table: [Case; 5] = [
         (&[], None, true),
         (&[(5, true)], None, false),
         (&[(5, false)], None, true),

@@ -3,7 +3,7 @@
 use actix_web::http::{Method, StatusCode};
 
 use super::resource::{deadlock, idempotency_key, require_still};
-use super::{LOCKED, SUPERSEDED, TIMED_OUT, key_reused, may_wait, ok, refuse, unavailable};
+use super::{LOCKED, SUPERSEDED, TIMED_OUT, counts_for, key_reused, may_wait, ok, refuse, unavailable};
 use crate::access::Verb;
 use crate::engine::Answer;
 use crate::lock::Outcome;
@@ -44,7 +44,7 @@ impl LocksView<'_> {
         let key = idempotency_key(request);
         let Acquisition {
             wanted: names,
-            acquire,
+            mut acquire,
             timeout,
         } = {
             let data = self.context.data(request, caller).await?;
@@ -54,6 +54,7 @@ impl LocksView<'_> {
         };
         request.forget_body();
         caller.require_on_each(Verb::Acquire, &names)?;
+        acquire.client = counts_for(self.context, request, caller);
         let waits = timeout.is_some();
         let _waiting = timeout.map(|_| may_wait(self.context, request, caller)).transpose()?;
         let acquired = self.context.engine.acquire_together(names.clone(), acquire, timeout);
