@@ -21,7 +21,7 @@ pub use secret::Secret;
 use crate::limits::{self, SECRET_KEY_CHARS_MIN, TTL_SECONDS_MAX};
 
 /// Every setting's name, in the order of `.env.example`.
-pub const NAMES: [&str; 22] = [
+pub const NAMES: [&str; 23] = [
     "DATABASE_URL",
     "RUST_LOG",
     "AUTH",
@@ -39,6 +39,7 @@ pub const NAMES: [&str; 22] = [
     "WAITERS_PER_RESOURCE_MAX",
     "CLIENT_REQUESTS_PER_SECOND",
     "CLIENT_WAITERS_MAX",
+    "CLIENT_LOCKS_MAX",
     "DEFAULT_TTL",
     "MAX_TTL",
     "MAX_TIMEOUT",
@@ -80,6 +81,8 @@ pub struct Settings {
     pub client_requests_per_second: Option<u32>,
     /// Requests of one client that may wait.
     pub client_waiters_max: Option<usize>,
+    /// Locks that one client may hold to be granted more.
+    pub client_locks_max: Option<usize>,
     /// Seconds for which a lock lasts that is asked for without a ttl.
     pub default_ttl: Option<u32>,
     /// The most seconds for which a lock may last.
@@ -260,6 +263,10 @@ impl Settings {
             client_waiters_max: match text("CLIENT_WAITERS_MAX")? {
                 None => None,
                 value => Some(number("CLIENT_WAITERS_MAX", value, 0, COUNT_MAX, 0)?),
+            },
+            client_locks_max: match text("CLIENT_LOCKS_MAX")? {
+                None => None,
+                value => Some(number("CLIENT_LOCKS_MAX", value, 1, COUNT_MAX, 0)?),
             },
             prune_after_days: {
                 let default = limits::PRUNE_AFTER_DAYS;

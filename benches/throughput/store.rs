@@ -62,7 +62,7 @@ fn measure(batch: usize, operations: usize) -> f64 {
         let chosen: Vec<_> = (0..batch).map(|n| names[(pair * batch + n) % NAMES].clone()).collect();
         let operation = if transaction % 2 == 0 { &acquire } else { &release };
         store
-            .transaction(&chosen, &mut |now, rows| {
+            .transaction(&chosen, &[], &mut |now, rows| {
                 let mut batch = Batch::new(now, Rules::default(), rows, &mut lines);
                 for row in 0..chosen.len() {
                     assert!(batch.apply(row, operation).is_change());

@@ -6,7 +6,8 @@ use serde::{Deserialize, Serialize};
 use crate::clock::Timestamp;
 use crate::db::schema::resources;
 use crate::lock::{
-    Break, FencingToken, FormerHolder, Label, Lock, LockedBy, Owner, Reason, RequestId, Resource, ResourceName, Ttl,
+    Break, ClientName, FencingToken, FormerHolder, Label, Lock, LockedBy, Owner, Reason, RequestId, Resource,
+    ResourceName, Ttl,
 };
 
 /// A row of `resources` without its name, which the reader knows.
@@ -25,6 +26,7 @@ pub(super) struct ResourceRow {
     told_again: Option<i64>,
     owner: Option<String>,
     broken: Option<String>,
+    client: Option<String>,
 }
 
 impl ResourceRow {
@@ -45,6 +47,7 @@ impl ResourceRow {
                 acquired_at: Timestamp::from_us(self.acquired_at_us.ok_or("acquired_at_us")?),
                 expires_at: self.expires_at_us.map(Timestamp::from_us),
                 label: label(self.label).map_err(|()| "label")?,
+                client: self.client.as_deref().map(ClientName::new),
                 request: request(self.acquire_request).map_err(|()| "acquire_request")?,
                 is_told_again: self.told_again.is_some(),
             }),
@@ -61,7 +64,7 @@ impl ResourceRow {
 }
 
 /// What a decision changes, in the order in which it is written.
-pub(super) const TEXTS: [&str; 3] = ["locked_by", "label", "owner"];
+pub(super) const TEXTS: [&str; 4] = ["locked_by", "label", "owner", "client"];
 pub(super) const COMPOSED: [&str; 3] = ["acquire_request", "release_request", "broken"];
 pub(super) const NUMBERS: [&str; 5] = ["ttl", "acquired_at_us", "expires_at_us", "released_at_us", "told_again"];
 
@@ -86,6 +89,7 @@ impl<'r> From<&'r Resource> for Columns<'r> {
                 lock.map(|lock| lock.locked_by.reveal()),
                 lock.and_then(|lock| lock.label.as_ref()).map(Label::as_str),
                 lock.and_then(|lock| lock.locked_by.owner()).map(Owner::as_str),
+                lock.and_then(|lock| lock.client.as_ref()).map(ClientName::as_str),
             ],
             composed: [
                 request(lock.and_then(|lock| lock.request.as_ref())),

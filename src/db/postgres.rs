@@ -58,7 +58,7 @@ use crate::db::{DatabaseError, Listener, PostgresUrl, Seen, Standing, Store, Sto
 use crate::limits::{
     REOPEN_INTERVAL, REPLICA_FORGOTTEN_AFTER, REPLICA_SILENT_MAX, ROW_LOCK_AGAIN_WAIT_MAX, ROW_LOCK_WAIT_MAX,
 };
-use crate::lock::{ResourceName, Rows};
+use crate::lock::{ClientName, ResourceName, Rows};
 
 /// The store on a PostgreSQL server.
 pub struct PostgresStore {
@@ -203,6 +203,7 @@ impl PostgresStore {
         &mut self,
         begin: &str,
         names: &[ResourceName],
+        clients: &[ClientName],
         decide: &mut dyn FnMut(Timestamp, &mut Rows),
     ) -> Result<(), StoreError> {
         self.with_connection(|store, conn| {
@@ -218,7 +219,9 @@ impl PostgresStore {
                 place: elsewhere.highest_place(),
             };
             let (tokens, last_place) = store.numbers.begin(conn, locked.block, known)?;
-            let mut rows = Rows::loaded(locked.resources, tokens, last_place).with_ahead(elsewhere.ahead(names.len()));
+            let mut rows = Rows::loaded(locked.resources, tokens, last_place)
+                .with_ahead(elsewhere.ahead(names.len()))
+                .with_held(rows::count_held(conn, locked.now, clients)?);
             decide(locked.now, &mut rows);
             store.numbers.note_taken(&rows)?;
             let saved = rows::save(conn, &rows, &locked.marks)?;
@@ -238,14 +241,20 @@ impl Store for PostgresStore {
     fn transaction(
         &mut self,
         names: &[ResourceName],
+        clients: &[ClientName],
         decide: &mut dyn FnMut(Timestamp, &mut Rows),
     ) -> Result<(), StoreError> {
-        self.batch("BEGIN", names, decide)
+        self.batch("BEGIN", names, clients, decide)
     }
 
     fn look(&mut self, names: &[ResourceName], decide: &mut dyn FnMut(Timestamp, &mut Rows)) -> Result<(), StoreError> {
         let wait_ms = ROW_LOCK_AGAIN_WAIT_MAX.as_millis();
-        self.batch(&format!("BEGIN; SET LOCAL lock_timeout = {wait_ms}"), names, decide)
+        self.batch(
+            &format!("BEGIN; SET LOCAL lock_timeout = {wait_ms}"),
+            names,
+            &[],
+            decide,
+        )
     }
 
     fn read(&mut self, names: &[ResourceName]) -> Result<Seen, StoreError> {

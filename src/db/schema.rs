@@ -31,6 +31,8 @@ diesel::table! {
         owner -> Nullable<Text>,
         /// How the latest lock was broken, if it was: JSON.
         broken -> Nullable<Text>,
+        /// Who asked for the lock, where that is counted.
+        client -> Nullable<Text>,
     }
 }
 

@@ -10,6 +10,7 @@ pub(super) mod open_file;
 mod row_cache;
 mod statements;
 
+use std::collections::HashMap;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -20,12 +21,12 @@ use diesel::sqlite::SqliteConnection;
 
 use self::open_file::{Identity, LogRoom, OpenFile, require_own_and_whole};
 use self::row_cache::CachedRow;
-use self::statements::{InsertResource, SaveServerState, UpdateLease, UpdateResource, select_resource};
+use self::statements::{InsertResource, SaveServerState, UpdateLease, UpdateResource, select_held, select_resource};
 use crate::clock::{ProcessClock, Timestamp};
 use crate::db::schema::{resources, server_state};
 use crate::db::{Catalog, Listener, Seen, Standing, Store, StoreError};
 use crate::limits::REOPEN_INTERVAL;
-use crate::lock::{Change, FencingCounter, FencingToken, Place, Resource, ResourceName, Rows};
+use crate::lock::{Change, ClientName, FencingCounter, FencingToken, Place, Resource, ResourceName, Rows};
 
 /// What SQLite says for SQLITE_BUSY; diesel hands on no code.
 const BUSY_MESSAGE: &str = "database is locked";
@@ -157,6 +158,7 @@ impl Store for SqliteStore {
     fn transaction(
         &mut self,
         names: &[ResourceName],
+        clients: &[ClientName],
         decide: &mut dyn FnMut(Timestamp, &mut Rows),
     ) -> Result<(), StoreError> {
         self.with_connection(|store, file| {
@@ -164,8 +166,9 @@ impl Store for SqliteStore {
             file.forget_rows_if_others_wrote()?;
             let tokens = load_tokens(file, store.tokens_floor)?;
             let (resources, ids) = load(file, names)?;
-            let mut rows = Rows::loaded(resources, tokens, store.last_place);
             let now = store.clock.now();
+            let held = count_held(&mut file.conn, now, clients)?;
+            let mut rows = Rows::loaded(resources, tokens, store.last_place).with_held(held);
             decide(now, &mut rows);
             store.last_place = rows.last_place();
             if let Some(tokens) = rows.tokens_taken() {
@@ -322,6 +325,19 @@ fn load(file: &mut OpenFile, names: &[ResourceName]) -> Result<(Vec<Resource>, V
         ids.push(id);
     }
     Ok((resources, ids))
+}
+
+/// How many locks each of `clients` holds.
+fn count_held(
+    conn: &mut SqliteConnection,
+    now: Timestamp,
+    clients: &[ClientName],
+) -> Result<HashMap<ClientName, usize>, StoreError> {
+    let count = |client: &ClientName| {
+        let held = select_held(conn, client, now).map_err(failed)?;
+        Ok((client.clone(), usize::try_from(held).unwrap_or_default()))
+    };
+    clients.iter().map(count).collect()
 }
 
 fn read(conn: &mut SqliteConnection, name: &ResourceName) -> Result<(Option<i64>, Resource), StoreError> {

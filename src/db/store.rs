@@ -5,14 +5,15 @@ use std::time::Duration;
 use thiserror::Error;
 
 use crate::clock::Timestamp;
-use crate::lock::{Resource, ResourceName, Rows};
+use crate::lock::{ClientName, Resource, ResourceName, Rows};
 
 /// One database, used by one thread: load, decide, save, commit.
 pub trait Store: Send {
     /// Runs one batch in one transaction.
     ///
     /// Loads a row for each of `names` (distinct, in any order; a name without
-    /// a row counts as never acquired), calls `decide` once with the store's
+    /// a row counts as never acquired), counts the locks that each of `clients`
+    /// (distinct) holds in the whole table, calls `decide` once with the store's
     /// time and the rows in the order of `names`, saves those that changed and,
     /// where other servers may be on the database, who joined or left a line
     /// here; commits, and returns only when the commit is on disk. If nothing
@@ -23,13 +24,14 @@ pub trait Store: Send {
     fn transaction(
         &mut self,
         names: &[ResourceName],
+        clients: &[ClientName],
         decide: &mut dyn FnMut(Timestamp, &mut Rows),
     ) -> Result<(), StoreError>;
 
     /// The same for what nobody asked for: it does not wait where somebody else
     /// keeps a row locked.
     fn look(&mut self, names: &[ResourceName], decide: &mut dyn FnMut(Timestamp, &mut Rows)) -> Result<(), StoreError> {
-        self.transaction(names, decide)
+        self.transaction(names, &[], decide)
     }
 
     /// The resources of `names` as they are, with everything in them that was
@@ -115,9 +117,10 @@ impl<S: Store + ?Sized> Store for Box<S> {
     fn transaction(
         &mut self,
         names: &[ResourceName],
+        clients: &[ClientName],
         decide: &mut dyn FnMut(Timestamp, &mut Rows),
     ) -> Result<(), StoreError> {
-        (**self).transaction(names, decide)
+        (**self).transaction(names, clients, decide)
     }
 
     fn look(&mut self, names: &[ResourceName], decide: &mut dyn FnMut(Timestamp, &mut Rows)) -> Result<(), StoreError> {

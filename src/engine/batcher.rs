@@ -107,6 +107,7 @@ impl<S: Store + 'static> Batcher<S> {
     pub fn spawn(mut store: S, policy: Policy) -> std::io::Result<(Engine, JoinHandle<()>)> {
         let (sender, queue) = sync_channel(policy.operations_queued_max);
         let shared = Arc::new(Shared::default());
+        shared.note_policy(&policy);
         let engine = Engine::new(sender, Arc::clone(&shared), policy.waiters_max);
         let now = Instant::now();
         let listener = store.listen();
@@ -326,6 +327,7 @@ impl<S: Store + 'static> Batcher<S> {
     /// succeeded.
     fn commit(&mut self, mut work: Work, kind: Kind) -> bool {
         work.add_companions(&self.lines);
+        let clients = work.clients();
         let Work {
             index,
             tasks,
@@ -348,7 +350,7 @@ impl<S: Store + 'static> Batcher<S> {
         };
         let result = match kind {
             Kind::Own => store.look(&names, &mut decide),
-            Kind::Asked => store.transaction(&names, &mut decide),
+            Kind::Asked => store.transaction(&names, &clients, &mut decide),
         };
         match (result, decisions) {
             (Ok(()), Some(decisions)) => {

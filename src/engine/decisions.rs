@@ -180,6 +180,11 @@ impl Decider<'_, '_> {
         let Task { what, asker } = task;
         match what {
             What::One(row, operation) => {
+                if let Operation::Acquire(acquire) = &operation
+                    && self.would_grant_too_many(&[row], acquire)
+                {
+                    return self.refuse_more_locks(RowsOf::One(row), asker);
+                }
                 let outcome = self.batch.apply(row, &operation);
                 match (outcome, operation, asker) {
                     (_, _, None) => {}
@@ -190,6 +195,9 @@ impl Decider<'_, '_> {
                 }
             }
             What::Together(rows, acquire) => {
+                if self.would_grant_too_many(&rows, &acquire) {
+                    return self.refuse_more_locks(RowsOf::Several(rows), asker);
+                }
                 let outcome = self.batch.apply_together(&rows, &acquire);
                 match (outcome, asker) {
                     (_, None) => {}
@@ -208,6 +216,27 @@ impl Decider<'_, '_> {
                     self.tell(RowsOf::Several(rows), asker, Ok(Told::Count(count)));
                 }
             }
+        }
+    }
+
+    /// Whether an acquisition would be granted, but for the bound on the locks of
+    /// its client. What is answered without a grant is not bounded: that the
+    /// resource is locked, or that the same request was granted before.
+    fn would_grant_too_many(&mut self, rows: &[usize], acquire: &Acquire) -> bool {
+        self.are_too_many(rows, acquire) && self.batch.would_grant(rows, acquire)
+    }
+
+    /// Whether the client of an acquisition would hold more than it may with these.
+    fn are_too_many(&self, rows: &[usize], acquire: &Acquire) -> bool {
+        match (self.policy.client_locks_max, &acquire.client) {
+            (Some(max), Some(client)) => self.batch.locks_of(client) + rows.len() > max,
+            _ => false,
+        }
+    }
+
+    fn refuse_more_locks(&mut self, rows: RowsOf, asker: Option<Asker>) {
+        if let Some(asker) = asker {
+            self.tell(rows, asker, Err(Unavailable::ClientLocks));
         }
     }
 
@@ -233,7 +262,7 @@ impl Decider<'_, '_> {
             }
             _ => {}
         }
-        match self.room_in_line(rows.as_slice()[missing]) {
+        match self.room_to_wait(rows.as_slice(), missing, &acquire) {
             Err(full) => self.tell(rows, asker, Err(full)),
             Ok(()) => {
                 let until = self.moment.timestamp(wait_until);
@@ -306,9 +335,11 @@ impl Decider<'_, '_> {
     }
 
     /// Whether one more may wait. Those whose departure was told do not count.
-    fn room_in_line(&self, row: usize) -> Result<(), Unavailable> {
+    fn room_to_wait(&self, rows: &[usize], missing: usize, acquire: &Acquire) -> Result<(), Unavailable> {
         let lines = self.batch.lines();
-        if lines.waiting_for(self.batch.name(row)) >= self.policy.waiters_per_resource_max {
+        if self.are_too_many(rows, acquire) {
+            Err(Unavailable::ClientLocks)
+        } else if lines.waiting_for(self.batch.name(rows[missing])) >= self.policy.waiters_per_resource_max {
             Err(Unavailable::Line)
         } else if lines.waiting() >= self.policy.waiters_max {
             Err(Unavailable::Waiters)

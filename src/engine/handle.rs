@@ -30,6 +30,9 @@ pub enum Unavailable {
     /// More requests wait for this resource than may.
     #[error("too many requests wait for this resource")]
     Line,
+    /// The client holds as many locks as it may, or would with these.
+    #[error("this client would hold too many locks")]
+    ClientLocks,
     /// The database failed.
     #[error("the database is not available")]
     Store,
@@ -204,6 +207,12 @@ impl Engine {
             Told::Waiting(waiting) => Ok(waiting),
             told => unreachable!("a count was answered with {told:?}"),
         }
+    }
+
+    /// Whether the locks of each client are bounded; then who acquires has to say
+    /// which client it is.
+    pub fn counts_locks(&self) -> bool {
+        self.shared.counts_locks()
     }
 
     /// Decides by `policy` from the next batch on; what was decided stands. Its

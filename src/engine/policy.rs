@@ -14,6 +14,9 @@ pub struct Policy {
     pub waiters_max: usize,
     /// Requests that may wait for one resource.
     pub waiters_per_resource_max: usize,
+    /// Locks that one client may hold to be granted more; `None` is any number, and
+    /// nobody counts them.
+    pub client_locks_max: Option<usize>,
     /// Days after which an unused row is deleted; 0 is never.
     pub prune_after_days: u32,
 }

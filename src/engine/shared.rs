@@ -22,6 +22,8 @@ pub(super) struct Shared {
     pub(super) watches: Watches,
     /// Written by an operator's reload, taken by the batcher with each batch.
     new_policy: Mutex<Option<Policy>>,
+    /// Whether the policy bounds the locks of each client; read by requests.
+    counts_locks: AtomicBool,
     /// Set once, when the server begins to stop.
     draining: AtomicBool,
     /// Whether anybody is in a line; written by the batcher for the listener.
@@ -48,7 +50,18 @@ impl Shared {
     }
 
     pub(super) fn set_policy(&self, policy: Policy) {
+        self.note_policy(&policy);
         *lock(&self.new_policy) = Some(policy);
+    }
+
+    /// Notes what requests have to know of the policy.
+    pub(super) fn note_policy(&self, policy: &Policy) {
+        self.counts_locks
+            .store(policy.client_locks_max.is_some(), Ordering::Relaxed);
+    }
+
+    pub(super) fn counts_locks(&self) -> bool {
+        self.counts_locks.load(Ordering::Relaxed)
     }
 
     pub(super) fn take_policy(&self) -> Option<Policy> {

@@ -3,12 +3,12 @@
 //! Separate from the batcher, which knows threads, time and failure; and from
 //! the decisions, which come of it.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::time::Instant;
 
 use crate::engine::messages::{PutOff, ReplySender, Submission, Wish};
 use crate::limits::BATCH_OPERATIONS_MAX;
-use crate::lock::{Acquire, FencingToken, Operation, Place, ResourceName, StillWaits, WaitingLines};
+use crate::lock::{Acquire, ClientName, FencingToken, Operation, Place, ResourceName, StillWaits, WaitingLines};
 
 /// One thing that a batch does, and whom to tell.
 pub(super) struct Task {
@@ -108,6 +108,15 @@ impl Work {
                 self.index.rows(first.names.iter().cloned());
             }
         }
+    }
+
+    /// Those among whose locks what is asked for would count.
+    pub(super) fn clients(&self) -> Vec<ClientName> {
+        let clients = self.tasks.iter().filter_map(|task| match &task.what {
+            What::One(_, Operation::Acquire(acquire)) | What::Together(_, acquire) => acquire.client.as_ref(),
+            _ => None,
+        });
+        clients.collect::<HashSet<_>>().into_iter().cloned().collect()
     }
 
     /// How much more of what nobody asked for fits.

@@ -12,8 +12,8 @@ mod tests;
 pub use self::circle::Circle;
 use crate::clock::Timestamp;
 use crate::lock::{
-    Acquire, Grant, Joined, LockedBy, Operation, Outcome, Place, ResourceName, Rows, Rules, StillWaits, Waiter,
-    WaitingLines, decide,
+    Acquire, ClientName, Grant, Joined, LockedBy, Operation, Outcome, Place, ResourceName, Rows, Rules, StillWaits,
+    Waiter, WaitingLines, decide,
 };
 
 /// A grant to somebody who waited.
@@ -82,6 +82,20 @@ impl<'a, W: StillWaits> Batch<'a, W> {
             _ => {}
         }
         outcome
+    }
+
+    /// Whether whoever comes now would be granted all of these resources, which are
+    /// distinct. Those who wait for them are served first, as by an acquisition.
+    pub fn would_grant(&mut self, rows: &[usize], acquire: &Acquire) -> bool {
+        for row in rows {
+            self.serve(*row);
+        }
+        self.missing(rows, acquire).is_none()
+    }
+
+    /// How many locks a client holds.
+    pub fn locks_of(&self, client: &ClientName) -> usize {
+        self.rows.locks_of(client)
     }
 
     /// Applies an operation of a holder to all of these resources that it holds.
@@ -153,6 +167,14 @@ impl<'a, W: StillWaits> Batch<'a, W> {
         let name = &self.rows.resource(row).name;
         let here = self.lines.waiting_for(name) + self.lines.onlookers(name);
         self.rows.ahead(row).is_none().then_some(here)
+    }
+
+    /// The position of a resource that cannot be had by whoever comes now.
+    fn missing(&self, rows: &[usize], acquire: &Acquire) -> Option<usize> {
+        rows.iter().position(|row| {
+            let resource = self.rows.resource(*row);
+            self.rules.forbid(self.now, resource, &acquire.locked_by) || self.is_promised(*row, &acquire.locked_by)
+        })
     }
 
     /// Whether a free resource is not for `locked_by`, who comes now, because
@@ -261,9 +283,12 @@ impl<'a, W: StillWaits> Batch<'a, W> {
     }
 
     fn decide(&mut self, row: usize, operation: &Operation) -> Outcome {
+        let client_before = self.rows.client(self.now, row);
         let (resource, tokens, change) = self.rows.resource_mut(row);
         let outcome = decide(self.now, &self.rules, resource, tokens, operation);
         *change = (*change).max(outcome.change(operation));
+        let client = self.rows.client(self.now, row);
+        self.rows.recount(client_before.as_ref(), client.as_ref());
         outcome
     }
 }

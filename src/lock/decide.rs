@@ -134,6 +134,7 @@ fn decide_acquire(
         acquired_at: now,
         expires_at,
         label: acquire.label.clone(),
+        client: acquire.client.clone(),
         request: acquire.request.clone(),
         is_told_again: false,
     });

@@ -5,7 +5,7 @@
 
 use crate::clock::Timestamp;
 use crate::lock::{
-    Break, Change, FencingToken, Label, LockedBy, Owner, Reason, RequestId, ResourceName, Snapshot, Ttl,
+    Break, Change, ClientName, FencingToken, Label, LockedBy, Owner, Reason, RequestId, ResourceName, Snapshot, Ttl,
 };
 
 /// Something to be done to one resource.
@@ -37,6 +37,8 @@ pub struct Acquire {
     pub ttl: Option<Ttl>,
     /// For people.
     pub label: Option<Label>,
+    /// Among whose locks it counts, if they are counted.
+    pub client: Option<ClientName>,
     /// So that it may be sent again.
     pub request: Option<RequestId>,
 }
@@ -48,6 +50,7 @@ impl Acquire {
             locked_by,
             ttl: None,
             label: None,
+            client: None,
             request: None,
         }
     }

@@ -138,6 +138,24 @@ impl Label {
     }
 }
 
+/// Who asked for a lock, as far as the locks of each client are counted; as
+/// operators read it, for example `token 7` or `192.0.2.1`. Cloning copies a
+/// pointer.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct ClientName(Arc<str>);
+
+impl ClientName {
+    /// The client that is written so.
+    pub fn new(text: &str) -> Self {
+        Self(text.into())
+    }
+
+    /// As it is written.
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
 pub(super) fn is_text_up_to(chars_max: usize, text: &str) -> bool {
     let short_enough = text.len() <= chars_max || text.chars().count() <= chars_max;
     !text.is_empty() && short_enough && !text.contains('\0')
@@ -208,6 +226,8 @@ pub struct Lock {
     pub expires_at: Option<Timestamp>,
     /// For people.
     pub label: Option<Label>,
+    /// Among whose locks it counts, if they are counted.
+    pub client: Option<ClientName>,
     /// The request that was granted, if it may be sent again.
     pub request: Option<RequestId>,
     /// Whether the grant was told to that request more than once. Then it is not

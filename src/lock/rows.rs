@@ -9,7 +9,7 @@ use std::collections::HashMap;
 use std::time::Duration;
 
 use crate::clock::Timestamp;
-use crate::lock::{FencingCounter, Place, Resource, ResourceName};
+use crate::lock::{ClientName, FencingCounter, Place, Resource, ResourceName};
 
 /// The first who waits for a resource at another server on the same database.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -58,6 +58,8 @@ pub struct Rows {
     left: Vec<(usize, Place)>,
     restated: Vec<usize>,
     unclaimed: Vec<usize>,
+    /// How many locks each client holds; of those who ask for more.
+    held: HashMap<ClientName, usize>,
     /// By name; made when somebody asks.
     index: OnceCell<HashMap<ResourceName, usize>>,
 }
@@ -76,6 +78,7 @@ impl Rows {
             left: Vec::new(),
             restated: Vec::new(),
             unclaimed: Vec::new(),
+            held: HashMap::new(),
             index: OnceCell::new(),
         }
     }
@@ -83,6 +86,12 @@ impl Rows {
     /// The same, with the first who waits elsewhere for each row.
     pub fn with_ahead(mut self, ahead: Vec<Option<Ahead>>) -> Self {
         self.ahead = ahead;
+        self
+    }
+
+    /// The same, with how many locks each of some clients holds.
+    pub fn with_held(mut self, held: HashMap<ClientName, usize>) -> Self {
+        self.held = held;
         self
     }
 
@@ -164,6 +173,31 @@ impl Rows {
     /// The rows that were free at some moment without anybody in line here.
     pub fn unclaimed(&self) -> &[usize] {
         &self.unclaimed
+    }
+
+    /// How many locks this client holds, if that was asked of the store; changed by
+    /// what was decided since.
+    pub fn locks_of(&self, client: &ClientName) -> usize {
+        self.held.get(client).copied().unwrap_or_default()
+    }
+
+    /// Among whose locks that of a row counts at `now`; nobody's where none are
+    /// counted.
+    pub(super) fn client(&self, now: Timestamp, row: usize) -> Option<ClientName> {
+        if self.held.is_empty() {
+            return None;
+        }
+        self.resources[row].holder_at(now)?.client.clone()
+    }
+
+    /// Counts a lock that was `before`'s and is `after`'s.
+    pub(super) fn recount(&mut self, before: Option<&ClientName>, after: Option<&ClientName>) {
+        if let Some(held) = before.and_then(|client| self.held.get_mut(client)) {
+            *held = held.saturating_sub(1);
+        }
+        if let Some(held) = after.and_then(|client| self.held.get_mut(client)) {
+            *held += 1;
+        }
     }
 
     pub(super) fn resource_mut(&mut self, row: usize) -> (&mut Resource, &mut FencingCounter, &mut Change) {

@@ -46,7 +46,7 @@ impl Break {
             reason: self.reason,
         });
         let mut outcome = None;
-        let broken = store.transaction(std::slice::from_ref(&self.name), &mut |now, rows| {
+        let broken = store.transaction(std::slice::from_ref(&self.name), &[], &mut |now, rows| {
             let mut nobody = WaitingLines::<Nobody>::default();
             outcome = Some(Batch::new(now, rules, rows, &mut nobody).apply(0, &operation));
         });

@@ -86,6 +86,7 @@ pub(super) fn policy(settings: &Settings, waiters_max: usize) -> Policy {
         operations_queued_max: settings.operations_queued_max,
         waiters_max,
         waiters_per_resource_max: settings.waiters_per_resource_max,
+        client_locks_max: settings.client_locks_max,
         prune_after_days: settings.prune_after_days,
     }
 }

@@ -141,6 +141,7 @@ impl<'d> Fields<'d> {
                         locked_by,
                         ttl,
                         label,
+                        client: None,
                         request,
                     },
                     // As the original takes it, 0 is no timeout.

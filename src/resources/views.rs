@@ -11,6 +11,7 @@ use actix_web::http::StatusCode;
 use crate::db::StoreError;
 use crate::engine::Unavailable;
 use crate::limits::RETRY_AFTER;
+use crate::lock::ClientName;
 use crate::resources::Context;
 use crate::resources::bodies::Error;
 use crate::resources::permissions::Caller;
@@ -50,7 +51,7 @@ fn key_reused() -> ApiException {
 
 pub(super) fn unavailable(reason: Unavailable) -> ApiException {
     match reason {
-        Unavailable::Line => ApiException::throttled(&reason.to_string(), RETRY_AFTER),
+        Unavailable::Line | Unavailable::ClientLocks => ApiException::throttled(&reason.to_string(), RETRY_AFTER),
         // Whoever may not wait shall not take the place of one who releases.
         Unavailable::Waiters => ApiException {
             closes_connection: true,
@@ -67,6 +68,12 @@ pub(super) fn unavailable(reason: Unavailable) -> ApiException {
 fn may_wait<'c>(context: &'c Context, request: &Request, caller: &Caller) -> Result<Waiting<'c>, ApiException> {
     let waiting = context.client_waiters.enter(caller.client(request));
     waiting.ok_or_else(|| ApiException::throttled("too many requests of this client wait", RETRY_AFTER))
+}
+
+/// Among whose locks those count that a request acquires, where they are bounded.
+fn counts_for(context: &Context, request: &Request, caller: &Caller) -> Option<ClientName> {
+    let is_counted = context.engine.counts_locks();
+    is_counted.then(|| ClientName::new(&caller.client(request).to_string()))
 }
 
 /// Runs a query of the catalog where it holds up nobody.

@@ -7,6 +7,7 @@
 
 use std::collections::HashMap;
 use std::collections::hash_map::RandomState;
+use std::fmt;
 use std::hash::BuildHasher;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::sync::{Mutex, PoisonError};
@@ -41,6 +42,17 @@ impl Client {
             Some(ip) => Self::Address(ip),
             // A connection that is no TCP; there is none.
             None => Self::Address(Ipv4Addr::UNSPECIFIED.into()),
+        }
+    }
+}
+
+/// As operators read it: the number of the token, the address, or the network.
+impl fmt::Display for Client {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Address(IpAddr::V4(ip)) => ip.fmt(f),
+            Self::Address(IpAddr::V6(network)) => write!(f, "{network}/64"),
+            Self::Token(id) => write!(f, "token {id}"),
         }
     }
 }
@@ -254,6 +266,17 @@ mod tests {
         assert_ne!(client("192.0.2.1:1"), client("192.0.2.2:1"));
         assert_eq!(client("[2001:db8::1]:1"), client("[2001:db8::ffff:1]:2"));
         assert_ne!(client("[2001:db8::1]:1"), client("[2001:db8:0:1::1]:1"));
+    }
+
+    #[test]
+    fn a_client_is_written_as_operators_know_it() {
+        for (client, written) in [
+            (client("192.0.2.1:1"), "192.0.2.1"),
+            (client("[2001:db8::ffff:1]:2"), "2001:db8::/64"),
+            (Client::Token(7), "token 7"),
+        ] {
+            assert_eq!(client.to_string(), written);
+        }
     }
 
     #[test]

@@ -18,6 +18,7 @@ on_both! {
     the_table_has_no_key
     a_row_that_was_written_by_hand_keeps_nobody_else_out
     each_token_is_a_client_of_its_own
+    the_locks_of_each_token_are_counted
     a_token_that_was_revoked_before_the_body_came_does_nothing
     who_may_not_look_is_not_shown_the_resource
     a_deadlock_names_only_what_the_token_is_for
@@ -359,6 +360,33 @@ mod claims {
             request(&mut client, &other, "GET", &path("r"), "").json()["waiters"] == 1
         });
         assert_eq!(request(&mut client, &other, "PUT", &path("r"), wait).status, 429);
+    }
+
+    pub(super) fn the_locks_of_each_token_are_counted() {
+        let server = guarded_with(&[("CLIENT_LOCKS_MAX", "1")]);
+        let (one, again) = (token(&server, &["one"]), token(&server, &["one"]));
+        let mut client = server.client();
+        let mut put = |key: &str, name: &str| request(&mut client, key, "PUT", &path(name), KEY);
+
+        assert_eq!(put(&one, "a").status, 200);
+        let refused = put(&one, "b");
+        let reason = r#"{"detail":"Request was throttled: this client would hold too many locks."}"#;
+        assert_eq!((refused.status, refused.body.as_str()), (429, reason));
+        assert_eq!(refused.header("Retry-After"), Some("1"));
+        assert_eq!(put(&again, "b").status, 200, "another token, though of the same name");
+        assert_eq!(
+            server.select("SELECT name, client FROM resources ORDER BY name"),
+            ["a|token 1", "b|token 2"]
+        );
+
+        // Whoever ends it: it was the first token that asked for it.
+        assert_eq!(request(&mut client, &again, "DELETE", &path("a"), KEY).status, 204);
+        assert_eq!(request(&mut client, &one, "PUT", &path("c"), KEY).status, 200);
+
+        let broken = server.cls().run(&["break", "c", "--reason", "gone"]);
+        assert!(broken.status.success(), "{}", String::from_utf8_lossy(&broken.stderr));
+        assert_eq!(request(&mut client, &one, "PUT", &path("d"), KEY).status, 200);
+        assert_eq!(request(&mut client, &one, "PUT", &path("e"), KEY).status, 429);
     }
 
     pub(super) fn a_token_that_was_revoked_before_the_body_came_does_nothing() {

@@ -51,7 +51,7 @@ impl Besieged {
 }
 
 /// A connection from another address of this machine.
-fn connect_from(last_octet: u8, server: SocketAddr) -> TcpStream {
+pub fn connect_from(last_octet: u8, server: SocketAddr) -> TcpStream {
     let from = SocketAddr::new(IpAddr::V4(Ipv4Addr::new(127, 0, 0, last_octet)), 0);
     let socket = socket(AddressFamily::INET, SocketType::STREAM, None).expect("a socket");
     bind(&socket, &from).expect("all of 127.0.0.0/8 is this machine");

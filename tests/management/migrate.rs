@@ -27,6 +27,24 @@ fn migrating_again_keeps_every_row() {
 }
 
 #[test]
+fn what_was_held_before_clients_were_counted_stays_held_and_so_does_what_was_after() {
+    let desk = Desk::new();
+    desk.succeeds(&["migrate", "0003"]);
+    desk.sql("INSERT INTO resources (name, fencing_token, locked_by, acquired_at_us) VALUES ('r', 7, 'k', 1)");
+    desk.succeeds(&["migrate"]);
+    let server = desk.cls().with("CLIENT_LOCKS_MAX", "1").start();
+    let key = r#"{"locked_by": "k"}"#;
+    assert_eq!(server.client().put("s", key).status, 200, "the other does not count");
+    assert_eq!(server.client().put("t", key).status, 429);
+    drop(server);
+
+    let held = "SELECT name, locked_by FROM held_locks ORDER BY name";
+    assert_eq!(desk.sql(held), "r|k\ns|k");
+    desk.succeeds(&["migrate", "0003"]);
+    assert_eq!(desk.sql(held), "r|k\ns|k");
+}
+
+#[test]
 fn a_plan_is_only_said() {
     let desk = Desk::new();
 

@@ -14,6 +14,7 @@ fn each_wrong_setting_is_named_with_what_it_may_be() {
         ("OPERATIONS_QUEUED_MAX", "0", "1 to 10000000"),
         ("WAITERS_MAX", "1e3", "0 to 10000000"),
         ("WAITERS_PER_RESOURCE_MAX", "10000001", "0 to 10000000"),
+        ("CLIENT_LOCKS_MAX", "0", "1 to 10000000"),
         ("PRUNE_AFTER_DAYS", "36501", "0 to 36500"),
     ] {
         let cls = Cls::in_directory(desk.path()).with(name, wrong);

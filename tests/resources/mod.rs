@@ -5,6 +5,7 @@ mod acquire;
 mod actions;
 mod bad_input;
 mod bulk;
+mod client_locks;
 mod deadlock;
 mod disconnect;
 mod drain;

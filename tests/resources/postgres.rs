@@ -68,6 +68,15 @@ on_postgres! {
         one_connection_too_many_is_answered_503_and_closed
         a_body_of_a_mebibyte_is_read_and_one_byte_more_is_not
         a_chunked_body_is_counted_as_it_comes;
+    client_locks:
+        one_lock_too_many_of_a_client_is_answered_429_and_others_are_not_meant
+        a_lock_that_is_over_makes_room_at_once
+        an_expired_lock_does_not_count
+        of_several_names_each_counts
+        what_was_granted_before_is_told_again
+        who_waits_is_served_though_its_client_holds_as_many_as_it_may_by_then
+        of_many_requests_at_once_no_more_are_granted
+        without_a_bound_nobody_is_counted;
     look:
         a_held_resource_is_told_with_every_field
         what_does_not_apply_is_null

@@ -2,7 +2,7 @@ BEGIN;
 
 WITH locked AS MATERIALIZED (
     SELECT ctid, id, name, has_waiters, locked_by, ttl, acquired_at_us, expires_at_us, released_at_us, fencing_token,
-           label, acquire_request, release_request, told_again, owner, broken
+           label, acquire_request, release_request, told_again, owner, broken, client
       FROM resources
      WHERE name = ANY ($1)
      ORDER BY name
@@ -10,7 +10,7 @@ WITH locked AS MATERIALIZED (
 )
 SELECT now_us, block,
        id, ctid::text, name, has_waiters, locked_by, ttl, acquired_at_us, expires_at_us, released_at_us, fencing_token,
-       label, acquire_request, release_request, told_again, owner, broken
+       label, acquire_request, release_request, told_again, owner, broken, client
   FROM (SELECT clock_us() AS now_us,
                CASE WHEN pg_sequence_last_value('fencing_tokens') = $2
                THEN $3
@@ -18,6 +18,13 @@ SELECT now_us, block,
           FROM (SELECT count(*) AS rows FROM locked) AS all_locked
          WHERE rows >= 0) AS moment
   LEFT JOIN locked ON TRUE;
+
+SELECT client, count(*)
+  FROM resources
+ WHERE client = ANY ($1)
+   AND locked_by IS NOT NULL
+   AND (expires_at_us IS NULL OR expires_at_us > $2)
+ GROUP BY client;
 
 SELECT now_us, number,
        CASE WHEN id IS NULL THEN NULL
@@ -28,7 +35,7 @@ SELECT now_us, number,
                    WHERE waiters.name = resources.name
                      AND greatest(seen_us, $1) + $2 > now_us) END,
        locked_by, ttl, acquired_at_us, expires_at_us, released_at_us, fencing_token,
-       label, acquire_request, release_request, told_again, owner, broken
+       label, acquire_request, release_request, told_again, owner, broken, client
   FROM unnest($3) WITH ORDINALITY AS wanted (wanted_name, number)
  CROSS JOIN (SELECT clock_us() AS now_us) AS moment
   LEFT JOIN resources ON name = wanted_name;
@@ -70,6 +77,7 @@ UPDATE resources
        locked_by = changed.locked_by,
        label = changed.label,
        owner = changed.owner,
+       client = changed.client,
        acquire_request = changed.acquire_request,
        release_request = changed.release_request,
        broken = changed.broken,
@@ -78,9 +86,9 @@ UPDATE resources
        expires_at_us = changed.expires_at_us,
        released_at_us = changed.released_at_us,
        told_again = changed.told_again
-  FROM unnest($1, $2::tid[], $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14)
-    AS changed (id, position, fencing_token, locked_by, label, owner, acquire_request, release_request, broken, ttl,
-                acquired_at_us, expires_at_us, released_at_us, told_again)
+  FROM unnest($1, $2::tid[], $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15)
+    AS changed (id, position, fencing_token, locked_by, label, owner, client, acquire_request, release_request, broken,
+                ttl, acquired_at_us, expires_at_us, released_at_us, told_again)
  WHERE resources.ctid = changed.position
    AND resources.id = changed.id;
 
@@ -91,3 +99,5 @@ UPDATE resources
 SELECT pg_notify($1, text) FROM unnest($2) AS messages (text);
 
 COMMIT;
+
+ROLLBACK;

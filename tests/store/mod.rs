@@ -20,6 +20,7 @@ macro_rules! every_claim_on {
             pruning_goes_round_in_small_steps
             what_another_connection_changed_is_seen_by_the_next_transaction
             a_row_that_was_pruned_is_made_again
+            the_locks_that_a_client_holds_are_counted
         }
     };
     ($backend:ty: $($claim:ident)*) => {
@@ -44,8 +45,8 @@ use std::time::Duration;
 use central_locking_system::clock::Timestamp;
 use central_locking_system::db::Store;
 use central_locking_system::lock::{
-    Acquire, Batch, FencingToken, LockedBy, NewLabel, Operation, Outcome, Release, Renew, Resource, ResourceName, Rows,
-    Rules, StillWaits, Ttl, WaitingLines,
+    Acquire, Batch, ClientName, FencingToken, LockedBy, NewLabel, Operation, Outcome, Release, Renew, Resource,
+    ResourceName, Rows, Rules, StillWaits, Ttl, WaitingLines,
 };
 
 /// A migrated database of its own, and two ways to it.
@@ -135,8 +136,19 @@ fn decide_in_one<S: Store>(
             .map(|(row, (_, operation))| decide(now, rows, row, operation))
             .collect();
     };
-    store.transaction(&names, &mut decide_all).expect("it commits");
+    store.transaction(&names, &[], &mut decide_all).expect("it commits");
     outcomes
+}
+
+/// How many locks each of these clients holds.
+fn locks_of<S: Store>(store: &mut S, clients: &[&str]) -> Vec<usize> {
+    let clients: Vec<_> = clients.iter().map(|text| ClientName::new(text)).collect();
+    let mut counts = Vec::new();
+    let mut count = |_, rows: &mut Rows| counts = clients.iter().map(|client| rows.locks_of(client)).collect();
+    store
+        .transaction(&[name("a")], &clients, &mut count)
+        .expect("it commits");
+    counts
 }
 
 /// The token of one grant.
@@ -154,6 +166,6 @@ fn load<S: Store>(store: &mut S, names: &[&str]) -> (Timestamp, Vec<Resource>) {
     let mut decide = |now, rows: &mut Rows| {
         loaded = Some((now, (0..names.len()).map(|row| rows.resource(row).clone()).collect()));
     };
-    store.transaction(&names, &mut decide).expect("it commits");
+    store.transaction(&names, &[], &mut decide).expect("it commits");
     loaded.expect("the store calls it once")
 }

@@ -109,6 +109,7 @@ fn each_hot_statement_is_prepared_once() {
             "SELECT number, living.id, place, believed_until_us - $1",
             "UPDATE resources",
             "SELECT now_us, number,",
+            "SELECT client, count(*)",
             "INSERT INTO waiters (name, replica, place, wait_until_us)",
             "UPDATE resources",
             "DELETE FROM waiters",
@@ -118,12 +119,13 @@ fn each_hot_statement_is_prepared_once() {
 
 /// The types of the parameters of the golden statements that read a table, in
 /// the order in which they stand there.
-const PARAMETER_TYPES: [&str; 6] = [
+const PARAMETER_TYPES: [&str; 7] = [
     "text[], bigint, bigint",
+    "text[], bigint",
     "bigint, bigint, text[]",
     "bigint, text[], bigint, bigint, bigint, bigint, bigint",
     "text[], bigint[], bigint",
-    "bigint[], text[], bigint[], text[], text[], text[], text[], text[], text[], bigint[], bigint[], bigint[], bigint[], bigint[]",
+    "bigint[], text[], bigint[], text[], text[], text[], text[], text[], text[], text[], bigint[], bigint[], bigint[], bigint[], bigint[]",
     "bigint[]",
 ];
 
@@ -132,7 +134,7 @@ fn each_hot_statement_uses_an_index() {
     let backend = Postgres::new();
     let golden = include_str!("hot_statements.postgres.sql");
     let reading = golden.trim().split(";\n\n").filter(|sql| {
-        ["WITH", "SELECT n", "DELETE", "UPDATE"]
+        ["WITH", "SELECT c", "SELECT n", "DELETE", "UPDATE"]
             .iter()
             .any(|verb| sql.starts_with(verb))
     });
@@ -248,7 +250,7 @@ fn a_row_that_somebody_else_keeps_locked_is_given_up() {
     other.sql("BEGIN");
     other.sql("SELECT id FROM resources FOR UPDATE");
 
-    let refused = store.transaction(&[name("r")], &mut |_, _| panic!("the row is not ours"));
+    let refused = store.transaction(&[name("r")], &[], &mut |_, _| panic!("the row is not ours"));
     other.sql("ROLLBACK");
 
     assert!(
@@ -256,7 +258,7 @@ fn a_row_that_somebody_else_keeps_locked_is_given_up() {
         "{refused:?}"
     );
     eventually("it works again", SOON, || {
-        store.transaction(&[name("r")], &mut |_, _| {}).is_ok()
+        store.transaction(&[name("r")], &[], &mut |_, _| {}).is_ok()
     });
 }
 

@@ -109,7 +109,7 @@ fn whoever_was_cut_off_itself_gives_the_others_time_to_come_back() {
     eventually("it works again", SOON, || {
         outcome = a
             .store
-            .transaction(&[name("r")], &mut |now, rows| {
+            .transaction(&[name("r")], &[], &mut |now, rows| {
                 assert!(rows.resource(0).is_free_at(now));
                 assert!(rows.ahead(0).is_some(), "the other may be back in a moment");
             })

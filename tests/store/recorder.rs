@@ -6,7 +6,7 @@ use central_locking_system::db::Store;
 use central_locking_system::lock::NewLabel;
 use diesel::connection::{Instrumentation, InstrumentationEvent, set_default_instrumentation};
 
-use super::{Backend, acquire, name, release, renew, run};
+use super::{Backend, acquire, locks_of, name, release, renew, run};
 
 /// What a store's connection was asked.
 pub(super) struct Asked {
@@ -54,12 +54,13 @@ pub(super) fn statements_of<B: Backend>(work: impl FnOnce(&B, &mut B::Store)) ->
     (backend, asked)
 }
 
-/// Batches that make a row and change it.
+/// Batches that make a row and change it, and count the locks of a client.
 pub(super) fn some_batches<B: Backend>(_: &B, store: &mut B::Store) {
     run(store, &[("a", acquire("k", Some(60)))]);
     run(store, &[("a", renew("k", 90, NewLabel::Kept))]);
     run(store, &[("a", release("k"))]);
     store.read(&[name("a")]).expect("it is read");
+    locks_of(store, &["token 7"]);
 }
 
 /// Each statement is in the golden copy, and each of that was asked.

@@ -135,8 +135,8 @@ fn each_hot_statement_is_prepared_once() {
 
     assert_eq!(
         kept.len(),
-        7,
-        "PRAGMA, two kinds of SELECT, INSERT, three UPDATEs: {statements:#?}"
+        8,
+        "PRAGMA, three kinds of SELECT, INSERT, three UPDATEs: {statements:#?}"
     );
     assert_eq!(kept, statements);
 }
@@ -165,7 +165,7 @@ fn no_statement_reads_a_row_in_vain() {
         assert_eq!(store.prune(10, 1), Ok(1));
     });
 
-    let (mut by_name, mut by_id, mut by_expiry) = (0, 0, 0);
+    let (mut by_name, mut by_id, mut by_expiry, mut by_client) = (0, 0, 0, 0);
     for statement in asked
         .statements
         .iter()
@@ -175,11 +175,12 @@ fn no_statement_reads_a_row_in_vain() {
         assert!(!plan.contains("SCAN"), "{statement}\n{plan}");
         by_name += usize::from(plan.contains("INDEX sqlite_autoindex_resources_1 (name"));
         by_id += usize::from(plan.contains("INTEGER PRIMARY KEY (rowid=?)"));
+        by_client += usize::from(plan.contains("COVERING INDEX resources_client (client=?)"));
         by_expiry += usize::from(plan.contains("INDEX resources_expires_at (expires_at_us<?)"));
     }
     assert_eq!(
-        (by_name, by_id, by_expiry),
-        (4, 2, 1),
-        "two loads and two looks of pruning; two updates; one for what expired"
+        (by_name, by_id, by_expiry, by_client),
+        (4, 2, 1, 1),
+        "two loads and two looks of pruning; two updates; one for what expired, one for a client"
     );
 }

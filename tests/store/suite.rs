@@ -3,9 +3,11 @@
 use std::time::Duration;
 
 use central_locking_system::db::Store;
-use central_locking_system::lock::{Batch, Label, NewLabel, Operation, Outcome, Resource, Rules, WaitingLines};
+use central_locking_system::lock::{
+    Acquire, Batch, ClientName, Label, NewLabel, Operation, Outcome, Resource, Rules, WaitingLines,
+};
 
-use super::{Backend, Somebody, acquire, grant, load, name, release, renew, run};
+use super::{Backend, Somebody, acquire, grant, load, locks_of, name, release, renew, run};
 
 pub(super) fn a_name_without_a_row_was_never_acquired_and_gets_no_row<B: Backend>() {
     let backend = B::new();
@@ -102,7 +104,7 @@ pub(super) fn two_renewals_in_one_batch_are_both_written<B: Backend>() {
 
     let twice = [renew("k", 600, label), renew("k", 1200, NewLabel::Kept)];
     store
-        .transaction(&[name("held")], &mut |now, rows| {
+        .transaction(&[name("held")], &[], &mut |now, rows| {
             let mut nobody = WaitingLines::<Somebody>::default();
             let mut batch = Batch::new(now, Rules::default(), rows, &mut nobody);
             for renew in &twice {
@@ -295,4 +297,43 @@ pub(super) fn a_row_that_was_pruned_is_made_again<B: Backend>() {
 
     assert!(grant(&mut store, "r") > first);
     assert_eq!(backend.sql("SELECT count(*) FROM resources"), ["1"]);
+}
+
+pub(super) fn the_locks_that_a_client_holds_are_counted<B: Backend>() {
+    let backend = B::new();
+    let mut store = backend.open();
+    let acquire_as = |client: &str, ttl| match acquire("k", ttl) {
+        Operation::Acquire(acquire) => Operation::Acquire(Acquire {
+            client: Some(ClientName::new(client)),
+            ..acquire
+        }),
+        other => panic!("it acquires: {other:?}"),
+    };
+    run(
+        &mut store,
+        &[
+            ("a", acquire_as("token 7", None)),
+            ("b", acquire_as("token 7", Some(3600))),
+            ("c", acquire_as("token 7", Some(3600))),
+            ("d", acquire_as("2001:db8::/64", None)),
+            ("e", acquire("k", None)),
+        ],
+    );
+    run(&mut store, &[("b", renew("k", 600, NewLabel::Kept))]);
+    let clients = ["token 7", "nobody", "2001:db8::/64"];
+    let counts = |store: &mut B::Store| locks_of(store, &clients);
+    assert_eq!(counts(&mut store), [3, 0, 1]);
+    let mut store = backend.open();
+    assert_eq!(counts(&mut store), [3, 0, 1], "after reopening");
+
+    backend.sql("UPDATE resources SET expires_at_us = 1 WHERE name = 'b'");
+    assert_eq!(counts(&mut store), [2, 0, 1], "one has expired and was not cleared");
+    backend.sql("UPDATE resources SET locked_by = NULL, acquired_at_us = NULL WHERE name = 'c'");
+    assert_eq!(counts(&mut store), [1, 0, 1], "one was freed by hand");
+    run(&mut store, &[("a", release("k"))]);
+    run(&mut store, &[("b", Operation::Expire), ("c", acquire("k", None))]);
+
+    assert_eq!(counts(&mut store), [0, 0, 1]);
+    let left = backend.sql("SELECT name FROM resources WHERE client IS NOT NULL");
+    assert_eq!(left, ["d"], "the index has no others");
 }

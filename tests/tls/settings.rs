@@ -70,6 +70,27 @@ fn limits_of_requests_are_in_force_at_once() {
 }
 
 #[test]
+fn a_bound_on_the_locks_of_each_client_counts_those_granted_from_then_on() {
+    let (directory, server) = start("");
+    let mut client = server.client();
+    assert_eq!(client.put("before", &body("k", "")).status, 200);
+
+    write(directory.path(), "CLIENT_LOCKS_MAX=1\n");
+    assert_eq!(reload(&server), "changed CLIENT_LOCKS_MAX");
+    assert_eq!(client.put("a", &body("k", "")).status, 200);
+    assert_eq!(client.put("b", &body("k", "")).status, 429);
+
+    write(directory.path(), "CLIENT_LOCKS_MAX=2\n");
+    assert_eq!(reload(&server), "changed CLIENT_LOCKS_MAX");
+    assert_eq!(client.put("b", &body("k", "")).status, 200);
+    assert_eq!(client.put("c", &body("k", "")).status, 429);
+
+    write(directory.path(), "");
+    assert_eq!(reload(&server), "changed CLIENT_LOCKS_MAX");
+    assert_eq!(client.put("c", &body("k", "")).status, 200);
+}
+
+#[test]
 fn a_new_lock_delay_holds_for_what_expires_from_then_on() {
     let (directory, server) = start("");
     let mut client = server.client();

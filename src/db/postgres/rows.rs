@@ -11,11 +11,13 @@ use diesel::prelude::*;
 use crate::clock::Timestamp;
 use crate::db::models::ResourceRow;
 use crate::db::postgres::failed;
-use crate::db::postgres::statements::{InsertResources, LockResources, ReadResources, RowAddress, UpdateResources};
+use crate::db::postgres::statements::{
+    CountHeld, InsertResources, LockResources, ReadResources, RowAddress, UpdateResources,
+};
 use crate::db::schema::resources;
 use crate::db::{Seen, StoreError};
 use crate::limits::{INSERT_ATTEMPTS_MAX, REPLICA_SILENT_MAX};
-use crate::lock::{FencingToken, Resource, ResourceName, Rows};
+use crate::lock::{ClientName, FencingToken, Resource, ResourceName, Rows};
 
 /// The rows of a batch, locked.
 pub(super) struct LockedRows {
@@ -127,6 +129,30 @@ fn in_order(mut read: Read, names: &[ResourceName], inserted: bool) -> Result<Lo
         marks,
         inserted,
     })
+}
+
+/// How many locks each of `clients` holds at `now`, as far as that is committed:
+/// what another server grants in the same instant is not seen.
+pub(super) fn count_held(
+    conn: &mut PgConnection,
+    now: Timestamp,
+    clients: &[ClientName],
+) -> Result<HashMap<ClientName, usize>, StoreError> {
+    let mut held: HashMap<_, _> = clients.iter().map(|client| (client.clone(), 0)).collect();
+    if clients.is_empty() {
+        return Ok(held);
+    }
+    let texts: Vec<_> = clients.iter().map(ClientName::as_str).collect();
+    let counts: Vec<(String, i64)> = CountHeld {
+        clients: &texts,
+        now_us: now.as_us(),
+    }
+    .load(conn)
+    .map_err(failed)?;
+    for (client, count) in counts {
+        held.insert(ClientName::new(&client), usize::try_from(count).unwrap_or_default());
+    }
+    Ok(held)
 }
 
 /// Reads rows without a lock on them: one statement sees everything that was

@@ -45,6 +45,7 @@ type ResourceColumns = (
     Nullable<BigInt>,
     Nullable<Text>,
     Nullable<Text>,
+    Nullable<Text>,
 );
 
 /// now_us, block, and the row, if there is any at all: where it is, name,
@@ -65,7 +66,7 @@ impl QueryFragment<Pg> for LockResources<'_> {
         out.push_sql(
             "WITH locked AS MATERIALIZED (\n    \
              SELECT ctid, id, name, has_waiters, locked_by, ttl, acquired_at_us, expires_at_us, released_at_us, fencing_token,\n           \
-             label, acquire_request, release_request, told_again, owner, broken\n      \
+             label, acquire_request, release_request, told_again, owner, broken, client\n      \
              FROM resources\n     \
              WHERE name = ANY (",
         );
@@ -77,7 +78,7 @@ impl QueryFragment<Pg> for LockResources<'_> {
              )\n\
              SELECT now_us, block,\n       \
              id, ctid::text, name, has_waiters, locked_by, ttl, acquired_at_us, expires_at_us, released_at_us, fencing_token,\n       \
-             label, acquire_request, release_request, told_again, owner, broken\n  \
+             label, acquire_request, release_request, told_again, owner, broken, client\n  \
              FROM (SELECT clock_us() AS now_us,\n               \
              CASE WHEN pg_sequence_last_value('fencing_tokens') = ",
         );
@@ -99,6 +100,43 @@ impl QueryFragment<Pg> for LockResources<'_> {
 }
 
 impl RunQueryDsl<PgConnection> for LockResources<'_> {}
+
+/// Counts the locks that some clients hold: the client and its count, if it holds
+/// any. One that was freed by hand may have the rest of it left standing.
+pub(super) struct CountHeld<'a> {
+    pub(super) clients: &'a [&'a str],
+    pub(super) now_us: i64,
+}
+
+impl QueryId for CountHeld<'_> {
+    type QueryId = CountHeld<'static>;
+    const HAS_STATIC_QUERY_ID: bool = true;
+}
+
+impl Query for CountHeld<'_> {
+    type SqlType = (Text, BigInt);
+}
+
+impl QueryFragment<Pg> for CountHeld<'_> {
+    fn walk_ast<'b>(&'b self, mut out: AstPass<'_, 'b, Pg>) -> QueryResult<()> {
+        out.push_sql(
+            "SELECT client, count(*)\n  \
+             FROM resources\n \
+             WHERE client = ANY (",
+        );
+        out.push_bind_param::<Array<Text>, _>(&self.clients)?;
+        out.push_sql(
+            ")\n   \
+             AND locked_by IS NOT NULL\n   \
+             AND (expires_at_us IS NULL OR expires_at_us > ",
+        );
+        out.push_bind_param::<BigInt, _>(&self.now_us)?;
+        out.push_sql(")\n GROUP BY client");
+        Ok(())
+    }
+}
+
+impl RunQueryDsl<PgConnection> for CountHeld<'_> {}
 
 /// Reads rows as they are: now_us, the number of the name, counted from 1, and
 /// the row, if there is one: how many wait for it at living servers, and the
@@ -136,7 +174,7 @@ impl QueryFragment<Pg> for ReadResources<'_> {
         out.push_sql(
             " > now_us) END,\n       \
              locked_by, ttl, acquired_at_us, expires_at_us, released_at_us, fencing_token,\n       \
-             label, acquire_request, release_request, told_again, owner, broken\n  \
+             label, acquire_request, release_request, told_again, owner, broken, client\n  \
              FROM unnest(",
         );
         out.push_bind_param::<Array<Text>, _>(&self.names)?;
@@ -227,6 +265,7 @@ impl QueryFragment<Pg> for UpdateResources<'_> {
              locked_by = changed.locked_by,\n       \
              label = changed.label,\n       \
              owner = changed.owner,\n       \
+             client = changed.client,\n       \
              acquire_request = changed.acquire_request,\n       \
              release_request = changed.release_request,\n       \
              broken = changed.broken,\n       \
@@ -256,8 +295,8 @@ impl QueryFragment<Pg> for UpdateResources<'_> {
         }
         out.push_sql(
             ")\n    \
-             AS changed (id, position, fencing_token, locked_by, label, owner, acquire_request, release_request, broken, ttl,\n                \
-             acquired_at_us, expires_at_us, released_at_us, told_again)\n \
+             AS changed (id, position, fencing_token, locked_by, label, owner, client, acquire_request, release_request, broken,\n                \
+             ttl, acquired_at_us, expires_at_us, released_at_us, told_again)\n \
              WHERE resources.ctid = changed.position\n   \
              AND resources.id = changed.id",
         );

@@ -11,7 +11,7 @@ use diesel::sqlite::{Sqlite, SqliteConnection};
 use crate::clock::Timestamp;
 use crate::db::models::{COMPOSED, Columns, NUMBERS, ResourceRow, TEXTS};
 use crate::db::schema::resources;
-use crate::lock::{Resource, ResourceName};
+use crate::lock::{ClientName, Resource, ResourceName};
 
 /// One row by its name.
 pub(super) fn select_resource(
@@ -23,6 +23,21 @@ pub(super) fn select_resource(
         .select((resources::id, ResourceRow::as_select()))
         .get_result(conn)
         .optional()
+}
+
+/// How many locks a client holds at `now`; of one that was freed by hand the client
+/// may be left standing. Reads an entry of an index for each of them.
+pub(super) fn select_held(conn: &mut SqliteConnection, client: &ClientName, now: Timestamp) -> QueryResult<i64> {
+    resources::table
+        .filter(resources::client.eq(client.as_str()))
+        .filter(resources::acquired_at_us.is_not_null())
+        .filter(
+            resources::expires_at_us
+                .is_null()
+                .or(resources::expires_at_us.gt(now.as_us())),
+        )
+        .count()
+        .get_result(conn)
 }
 
 /// SQLite's count of what other connections have committed to the file.

@@ -4,12 +4,13 @@ mod circle;
 mod together;
 mod world;
 
+use std::collections::HashMap;
 use std::time::Duration;
 
 use crate::clock::Timestamp;
 use crate::lock::{
-    Acquire, Ahead, Batch, FencingCounter, FencingToken, LockedBy, Operation, Outcome, Place, Release, Resource,
-    ResourceName, Rows, Rules, StillWaits, Waiter, WaitingLines, decide,
+    Acquire, Ahead, Batch, ClientName, FencingCounter, FencingToken, LockedBy, Operation, Outcome, Place, Release,
+    Resource, ResourceName, Rows, Rules, StillWaits, Waiter, WaitingLines, decide,
 };
 
 const NOW: Timestamp = Timestamp::from_us(1_000_000_000);
@@ -154,4 +155,55 @@ fn a_line_that_is_restated_is_told_whole() {
     let joined: Vec<_> = rows.joined().iter().map(|joined| joined.place.as_i64()).collect();
     assert_eq!((rows.restated(), &joined[..]), (&[0][..], &[4, 6][..]));
     assert!(rows.left().is_empty() && rows.unclaimed().is_empty());
+}
+
+#[test]
+fn the_locks_of_a_client_are_counted_as_they_come_and_go() {
+    let (one, other) = (ClientName::new("one"), ClientName::new("other"));
+    let held = [(one.clone(), 5), (other.clone(), 0)];
+    let mut rows = rows(None).with_held(HashMap::from(held));
+    let mut lines = WaitingLines::default();
+    let wish = |key, client: &ClientName| Acquire {
+        client: Some(client.clone()),
+        ..wish(key)
+    };
+    let mut batch = Batch::new(NOW, Rules::default(), &mut rows, &mut lines);
+    let counts_after = |batch: &mut Batch<'_, Ticket>, operation: &Operation| {
+        batch.apply(0, operation);
+        (batch.locks_of(&one), batch.locks_of(&other))
+    };
+
+    let granted = Operation::Acquire(wish("k", &one));
+    assert_eq!(counts_after(&mut batch, &granted), (6, 0));
+    assert_eq!(counts_after(&mut batch, &granted), (6, 0), "it is refused");
+    assert_eq!(counts_after(&mut batch, &release("another")), (6, 0));
+    let until = NOW + Duration::from_secs(1);
+    batch.join(&[0], 0, wish("next", &other), until, Ticket(true));
+    assert_eq!(counts_after(&mut batch, &release("k")), (5, 1), "it is handed over");
+    assert_eq!(counts_after(&mut batch, &release("next")), (5, 0));
+    assert_eq!(counts_after(&mut batch, &acquire("k")), (5, 0));
+}
+
+#[test]
+fn what_would_be_granted_is_what_is_granted_then() {
+    /// Who waits here and whether they still do, who waits elsewhere, and whether a
+    /// plain PUT gets it.
+    type Case = (&'static [(i64, bool)], Option<i64>, bool);
+    let plain = wish("plain");
+    let table: [Case; 5] = [
+        (&[], None, true),
+        (&[(5, true)], None, false),
+        (&[(5, false)], None, true),
+        (&[], Some(5), false),
+        (&[(6, true)], Some(5), false),
+    ];
+    for (here, elsewhere, is_granted) in table {
+        let (mut rows, mut lines) = (rows(elsewhere), line(here));
+        let mut batch = Batch::new(NOW, Rules::default(), &mut rows, &mut lines);
+
+        assert_eq!(batch.would_grant(&[0], &plain), is_granted, "{here:?} {elsewhere:?}");
+
+        let outcome = batch.apply(0, &acquire("plain"));
+        assert_eq!(matches!(outcome, Outcome::Acquired(_)), is_granted);
+    }
 }

@@ -50,11 +50,7 @@ impl<W: StillWaits> Batch<'_, W> {
         if let Some(told) = self.tell_again_together(rows, acquire) {
             return Ok(told);
         }
-        let is_missing = |row: &usize| {
-            let resource = self.rows.resource(*row);
-            self.rules.forbid(self.now, resource, &acquire.locked_by) || self.is_promised(*row, &acquire.locked_by)
-        };
-        match rows.iter().position(is_missing) {
+        match self.missing(rows, acquire) {
             Some(missing) => Err(missing),
             None => {
                 let grants = rows.iter().map(|row| self.grant(*row, acquire));

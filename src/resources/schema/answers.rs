@@ -229,7 +229,7 @@ pub(super) fn components(components: Components) -> Components {
         .response(
             "Throttled",
             later(
-                "Too many wait for this resource, or the client asks for more than its share.",
+                "Too many wait for this resource, or the client asks, waits or holds more than its share.",
                 "Request was throttled: too many requests wait for this resource.",
             ),
         )

@@ -5,7 +5,7 @@ use std::pin::pin;
 use actix_web::http::{Method, StatusCode};
 
 use super::resource::{deadlock, idempotency_key, wait};
-use super::{LOCKED, SUPERSEDED, TIMED_OUT, key_reused, may_wait, ok, refuse, unavailable};
+use super::{LOCKED, SUPERSEDED, TIMED_OUT, counts_for, key_reused, may_wait, ok, refuse, unavailable};
 use crate::access::Verb;
 use crate::engine::Answer;
 use crate::lock::Outcome;
@@ -46,7 +46,7 @@ impl LocksView<'_> {
         let key = idempotency_key(request);
         let Acquisition {
             wanted: names,
-            acquire,
+            mut acquire,
             timeout,
         } = {
             let data = self.context.data(request, caller).await?;
@@ -56,6 +56,7 @@ impl LocksView<'_> {
         };
         request.forget_body();
         caller.require_on_each(Verb::Acquire, &names)?;
+        acquire.client = counts_for(self.context, request, caller);
         let acquired = self.context.engine.acquire_together(names.clone(), acquire, timeout);
         let answer = match timeout {
             None => acquired.await.map_err(unavailable)?,

@@ -8,7 +8,7 @@ use serde::Serialize;
 
 use super::{
     ACQUIRED, DEADLOCK, INVALID_RENEW, INVALID_UNLOCK, LOCKED, NOT_ACQUIRED, SUPERSEDED, TIMED_OUT, UNKNOWN,
-    key_reused, may_wait, ok, refuse, unavailable,
+    counts_for, key_reused, may_wait, ok, refuse, unavailable,
 };
 use crate::access::Verb;
 use crate::engine::{Answer, Unavailable};
@@ -127,7 +127,7 @@ pub(super) async fn acquire(context: &Context, name: &str, request: &mut Request
     let key = idempotency_key(request);
     let Acquisition {
         wanted: name,
-        acquire,
+        mut acquire,
         timeout,
     } = {
         let data = context.data(request, caller).await?;
@@ -136,6 +136,7 @@ pub(super) async fn acquire(context: &Context, name: &str, request: &mut Request
         acquisition.map_err(ApiException::validation_error)?
     };
     request.forget_body();
+    acquire.client = counts_for(context, request, caller);
     let wants_representation = shows(request, caller, name.as_str());
     let asked = wants_representation.then(|| (name.clone(), acquire.clone()));
     let answer = match timeout {

@@ -1,0 +1,4 @@
+DROP INDEX resources_client;
+
+ALTER TABLE resources
+    DROP COLUMN client;

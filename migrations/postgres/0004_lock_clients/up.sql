@@ -1,0 +1,11 @@
+-- Add clients, and an index that finds the locks of each
+
+-- client: who asked for the lock, as far as the locks of each client are counted
+-- (CLIENT_LOCKS_MAX): the number of its token, or its address or network. NULL
+-- where they are not, and where there is no lock.
+ALTER TABLE resources
+    ADD COLUMN client TEXT;
+
+CREATE INDEX resources_client
+    ON resources (client)
+ WHERE client IS NOT NULL;

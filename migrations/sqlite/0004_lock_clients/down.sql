@@ -1,0 +1,3 @@
+DROP INDEX resources_client;
+
+ALTER TABLE resources DROP COLUMN client;
