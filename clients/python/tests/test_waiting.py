@@ -1,0 +1,97 @@
+"""Waits that are longer than a request may take, and servers that have no room."""
+
+import threading
+import time
+
+from central_locking_system import LockError
+
+from .support import ServerTest, eventually
+
+
+class ShortRequestsTest(ServerTest):
+    """The server lets nobody wait for more than a second in one request."""
+
+    settings = {"MAX_TIMEOUT": "1"}
+
+    def test_who_waits_for_long_keeps_the_place_in_line(self) -> None:
+        self.server.hold(self.name)
+        served = []
+
+        def work(number: int) -> None:
+            with self.lock(ttl=30):
+                served.append(number)
+
+        threads = []
+        for number in range(3):
+            thread = threading.Thread(target=work, args=(number,), daemon=True)
+            thread.start()
+            threads.append(thread)
+            self.server.until_waiting(self.name, number + 1)
+        until = time.monotonic() + 4
+        while time.monotonic() < until:
+            # Somebody who lost the place between two requests would be missing here.
+            self.assertEqual(self.server.look(self.name)["waiters"], 3)
+            time.sleep(0.01)
+        self.server.give_up(self.name)
+        for thread in threads:
+            thread.join()
+
+        self.assertEqual(served, [0, 1, 2])
+
+    def test_a_long_wait_ends_with_its_timeout(self) -> None:
+        with self.lock(ttl=30):
+            began = time.monotonic()
+            self.assertFalse(self.lock().acquire(timeout=2.5))
+            self.assertTrue(2.5 <= time.monotonic() - began < 4)
+
+    def test_a_lock_that_was_waited_for_is_trusted_from_its_grant_on(self) -> None:
+        self.server.hold(self.name)
+        lock = self.lock(ttl=2)
+        thread = threading.Thread(target=lock.acquire, daemon=True)
+        thread.start()
+        # Longer than the ttl: by when it was first asked for it would be over.
+        until = time.monotonic() + 2.5
+        while time.monotonic() < until:
+            time.sleep(0.01)
+        self.server.give_up(self.name)
+        thread.join()
+
+        self.assertGreater(lock.remaining, 1)
+        lock.release()
+
+
+class NoWaitTest(ServerTest):
+    settings = {"MAX_TIMEOUT": "0"}
+
+    def test_a_server_that_lets_nobody_wait_is_not_polled(self) -> None:
+        self.server.hold(self.name)
+        with self.assertRaisesRegex(LockError, "less than or equal to 0"):
+            self.lock().acquire(timeout=5)
+        self.assertFalse(self.lock().acquire(blocking=False))
+
+
+class FullLineTest(ServerTest):
+    settings = {"WAITERS_PER_RESOURCE_MAX": "1"}
+
+    def test_who_finds_no_room_in_line_asks_again_when_the_server_wants_it(self) -> None:
+        self.server.hold(self.name)
+        served: list[bool] = []
+
+        def work() -> None:
+            with self.lock(ttl=30):
+                served.append(True)
+
+        first, second = threading.Thread(target=work, daemon=True), threading.Thread(target=work, daemon=True)
+        first.start()
+        self.server.until_waiting(self.name, 1)
+        began = time.monotonic()
+        with self.assertLogs("central_locking_system", "WARNING") as logged:
+            second.start()
+            eventually("it is refused", lambda: bool(logged.records))
+        self.server.give_up(self.name)
+        first.join()
+        second.join()
+
+        self.assertEqual(len(served), 2)
+        self.assertIn("429", logged.output[0])
+        self.assertGreaterEqual(time.monotonic() - began, 1, "what Retry-After says")
