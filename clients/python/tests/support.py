@@ -71,7 +71,8 @@ class Server:
 
     def run(self, *arguments: str) -> str:
         """What another command says."""
-        return subprocess.run(**self._call(*arguments), check=True, capture_output=True, text=True).stdout.strip()
+        done = subprocess.run(**self._call(*arguments), check=True, capture_output=True)
+        return bytes(done.stdout).decode().strip()
 
     def kill(self) -> None:
         self.process.kill()

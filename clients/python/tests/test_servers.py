@@ -45,6 +45,8 @@ class TokenTest(ServerTest):
 
 
 class TLSTest(ServerTest):
+    certificate: str
+
     @classmethod
     def setUpClass(cls) -> None:
         # A directory for the files; the server that is asked has TLS.
