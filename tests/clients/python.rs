@@ -37,6 +37,7 @@ run_on_both! {
     test_lock
     test_lost
     test_lost_answers
+    test_processes
     test_readme
     test_servers
     test_waiting
@@ -60,7 +61,10 @@ fn run(file: &str, database_url: Option<&str>) {
 
     let report = String::from_utf8_lossy(&output.stderr);
     assert!(output.status.success(), "{report}");
-    assert!(!report.contains("Ran 0 tests") && !report.contains("skipped"), "{report}");
+    assert!(
+        !report.contains("Ran 0 tests") && !report.contains("skipped"),
+        "{report}"
+    );
 }
 
 #[test]

@@ -157,10 +157,13 @@ class _Acquisition:
                 if answer is not None:
                     return answer
                 continue
-            answer = self._last_answer(current, ends_at)
+            # 409 at once; but if another server got the successor, this has the better
+            # place until its end.
+            answer = _answer_if_any(current, ends_at + ANSWER_WAIT_MAX)
             if answer is not None and answer.status == 200:
-                # The server takes back what nobody hears, here too.
-                self._last_answer(successor, now() + SECOND_ANSWER_WAIT_MAX - ANSWER_WAIT_MAX)
+                # The successor is told the same, and a server takes back what it
+                # cannot tell.
+                _answer_if_any(successor, now() + SECOND_ANSWER_WAIT_MAX)
                 return answer
             current.close()
             current, ends_at = successor, next_ends_at
@@ -168,13 +171,6 @@ class _Acquisition:
         if answer is None:
             raise TimeoutError("the server did not answer in time")
         return answer
-
-    def _last_answer(self, connection: Connection, ends_at: float) -> Answer | None:
-        """That of a request which has a successor: 409 at once, unless another
-        server got that one. Then this has the better place until its end."""
-        with contextlib.suppress(*FAILURES):
-            return connection.answer(ends_at + ANSWER_WAIT_MAX)
-        return None
 
     def _seconds_to_wait(self) -> int:
         """Whole seconds. One at least: only who waits takes over its own place."""
@@ -227,3 +223,9 @@ class _Acquisition:
             raise answer.refusal()
         self.has_lapsed = True
         return None
+
+
+def _answer_if_any(connection: Connection, until: float) -> Answer | None:
+    with contextlib.suppress(*FAILURES):
+        return connection.answer(until)
+    return None

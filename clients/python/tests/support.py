@@ -26,6 +26,9 @@ from central_locking_system import Lock
 #: Seconds within which what must come has come, on a busy machine.
 WAIT_MAX = 20.0
 
+#: Seconds by which an answer is late.
+LATE = 0.5
+
 _numbers = itertools.count()
 
 # What is logged of failures that tests make is not for who runs them.
@@ -127,12 +130,13 @@ class Server:
 
 
 class Wire:
-    """Stands before a server, which is not told when a client leaves. ``fate`` is asked for each request what becomes of
-    it: nothing (None), its answer is "lost", or both sides are "cut" when it was
-    sent on. A path that begins with ``prefix`` goes on without that."""
+    """Stands before servers, of which each gets one connection after the other, and
+    which are not told when a client leaves. ``fate`` is asked for each request what becomes of
+    it: nothing (None); its answer is "late" by LATE seconds or "lost"; when it was sent
+    on both sides are "cut", or the client's "alone". A path that begins with ``prefix`` goes on without that."""
 
-    def __init__(self, server: Server, prefix: str = "", fate: Callable[[], str | None] = lambda: None) -> None:
-        self._server, self._prefix, self._fate = server, prefix.encode(), fate
+    def __init__(self, *servers: Server, prefix: str = "", fate: Callable[[], str | None] = lambda: None) -> None:
+        self._servers, self._prefix, self._fate = itertools.cycle(servers), prefix.encode(), fate
         self._listener = socket.create_server(("127.0.0.1", 0))
         self.url = f"http://127.0.0.1:{self._listener.getsockname()[1]}{prefix}"
         threading.Thread(target=self._accept, daemon=True).start()
@@ -148,19 +152,23 @@ class Wire:
                 client, _ = self._listener.accept()
             except OSError:
                 return
-            threading.Thread(target=self._carry, args=(client,), daemon=True).start()
+            threading.Thread(target=self._carry, args=(client, next(self._servers).port), daemon=True).start()
 
-    def _carry(self, client: socket.socket) -> None:
+    def _carry(self, client: socket.socket, port: int) -> None:
         with client, contextlib.suppress(OSError):
-            with socket.create_connection(("127.0.0.1", self._server.port)) as server:
+            with socket.create_connection(("127.0.0.1", port)) as server:
                 while request := self._request(client):
                     fate = self._fate()
                     server.sendall(request.replace(b" " + self._prefix, b" ", 1))
                     if fate == "cut":
                         return
+                    if fate == "alone":
+                        client.shutdown(socket.SHUT_RDWR)
                     answer = server.recv(65536)
                     if fate == "lost" or not answer:
                         return
+                    if fate == "late":
+                        time.sleep(LATE)
                     client.sendall(answer)
 
     @staticmethod

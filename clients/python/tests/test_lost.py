@@ -54,6 +54,20 @@ class LostTest(ServerTest):
 
             later.renew()
 
+    def test_a_later_grant_to_the_same_key_is_another_one(self) -> None:
+        told = Told()
+        lost, later = self.lock(ttl=2, key="shared", on_lost=told), self.lock(ttl=600, key="shared")
+        self.assertTrue(lost.acquire())
+        self.server.break_lock(self.name)
+        with later:
+            told.wait()
+            self.assertRaises(LockLost, lost.release)
+            later.renew()
+
+            # Nor does one who only looks for it disturb who has it.
+            self.assertFalse(self.lock(key="shared").acquire(timeout=1))
+            later.renew()
+
     def test_a_renewal_and_a_release_see_a_break_themselves(self) -> None:
         lock = self.lock(ttl=600)
         self.assertTrue(lock.acquire())

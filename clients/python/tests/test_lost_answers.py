@@ -44,6 +44,35 @@ class LostAnswersTest(ServerTest):
 
         self.require_free()
 
+    def test_who_gives_up_after_failures_leaves_nobody_in_line(self) -> None:
+        self.server.hold(self.name)
+        fails_until = time.monotonic() + 1
+        # The server goes on waiting for the client that was cut off.
+        wire = Wire(self.server, fate=lambda: "alone" if time.monotonic() < fails_until else None)
+        self.addCleanup(wire.close)
+
+        self.assertFalse(Lock(self.name, url=wire.url, ttl=600).acquire(timeout=1))
+
+        self.server.give_up(self.name)
+        self.require_free()
+
+    def test_a_grant_that_was_over_before_it_was_known_is_asked_for_again(self) -> None:
+        fates = iter(["late", "break", None, None])
+
+        def fate() -> str | None:
+            fate = next(fates)
+            if fate == "break":
+                # The renewal of a grant that is told late comes too late.
+                self.server.break_lock(self.name)
+            return fate
+
+        wire = Wire(self.server, fate=fate)
+        self.addCleanup(wire.close)
+        with Lock(self.name, url=wire.url, ttl=1, blocking_timeout=5) as lock:
+            self.assertEqual(self.server.look(self.name)["fencing_token"], lock.fencing_token)
+            lock.check()
+            fates = itertools.repeat(None)
+
     def test_renewals_are_tried_again(self) -> None:
         lock = Lock(self.name, url=self.wire([None, "lost", "cut"]), ttl=2)
         with lock:

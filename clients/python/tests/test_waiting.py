@@ -1,11 +1,12 @@
 """Waits that are longer than a request may take, and servers that have no room."""
 
+import os
 import threading
 import time
 
-from central_locking_system import LockError
+from central_locking_system import Lock, LockError
 
-from .support import ServerTest, eventually
+from .support import WAIT_MAX, Server, ServerTest, Wire, eventually
 
 
 class ShortRequestsTest(ServerTest):
@@ -37,6 +38,37 @@ class ShortRequestsTest(ServerTest):
             thread.join()
 
         self.assertEqual(served, [0, 1, 2])
+
+    def test_behind_a_load_balancer_everybody_is_served_and_nothing_is_left_behind(self) -> None:
+        # Several servers can have one database only if that is PostgreSQL.
+        other = Server(**self.settings) if "DATABASE_URL" in os.environ else self.server
+        if other is not self.server:
+            self.addCleanup(other.stop)
+        wire = Wire(self.server, other)
+        self.addCleanup(wire.close)
+        names = [f"{self.name}-{number}" for number in range(20)]
+        served = []
+
+        def work(name: str) -> None:
+            with Lock(name, url=wire.url, ttl=600):
+                served.append(name)
+
+        threads = [threading.Thread(target=work, args=(name,), daemon=True) for name in names]
+        for name, thread in zip(names, threads):
+            self.server.hold(name)
+            thread.start()
+            time.sleep(0.05)
+        # Each at another moment of its wait, of which a request takes over from another each second.
+        for name, thread in zip(names, threads):
+            self.server.give_up(name)
+            time.sleep(0.07)
+        for thread in threads:
+            thread.join(WAIT_MAX)
+
+        self.assertEqual(sorted(served), sorted(names))
+        for name in names:
+            self.assertFalse(self.server.look(name)["locked"])
+            self.assertEqual(self.server.look(name)["waiters"], 0)
 
     def test_a_long_wait_ends_with_its_timeout(self) -> None:
         with self.lock(ttl=30):
