@@ -42,6 +42,9 @@ TAKE_OVER_RETRY = 0.5
 #: to count earlier than we did.
 WAIT_TOLERANCE = 0.1
 
+#: What a request is told whose place another took over.
+SUPERSEDED = "Request was sent again and waits there."
+
 #: Seconds for the second answer to what was granted already: it comes at once.
 SECOND_ANSWER_WAIT_MAX = 1.0
 
@@ -97,13 +100,14 @@ class _Acquisition:
                 return None
             timeout_max = answer.timeout_max()
             if answer.status == 408:
-                # If there is time left it had no successor, and its place is gone.
+                # If there is time left it had no successor, and the place is lost.
                 if now() >= self._deadline - WAIT_TOLERANCE:
                     return None
             elif timeout_max:
                 self._server.timeout_max = timeout_max
-            else:
+            elif answer.error != SUPERSEDED:
                 raise answer.refusal()
+            # Else by a request of ours that seemed to have failed. It left no answer.
 
     def give_back(self) -> None:
         """Leaves the line and releases what was granted meanwhile, if a server can
@@ -130,25 +134,22 @@ class _Acquisition:
         """Asks, and waits until the deadline. Raises one of ``FAILURES``."""
         if not self._waits:
             return self._ask(self._connection, 0)
-        successors: list[Connection] = []
+        other = Connection(self._server)
+        self._cancellation.call(other.interrupt)
         try:
-            return self._wait_on(self._connection, successors)
+            return self._wait_on(self._connection, other)
         finally:
-            for connection in successors:
-                self._cancellation.forget(connection.interrupt)
-                connection.close()
+            self._cancellation.forget(other.interrupt)
+            other.close()
 
-    def _wait_on(self, current: Connection, successors: list[Connection]) -> Answer:
-        """The same by ``current`` first and then by ``successors``, which are added."""
+    def _wait_on(self, current: Connection, successor: Connection) -> Answer:
+        """The same by these two in turns."""
         seconds = self._seconds_to_wait()
         ends_at = self._send(current, seconds)
         while ends_at < self._deadline - WAIT_TOLERANCE:
             answer = current.answer(ends_at - min(TAKE_OVER_BEFORE, seconds / 3))
             if answer is not None:
                 return answer
-            successor = Connection(self._server)
-            successors.append(successor)
-            self._cancellation.call(successor.interrupt)
             try:
                 seconds = self._seconds_to_wait()
                 next_ends_at = self._send(successor, seconds)
@@ -164,11 +165,13 @@ class _Acquisition:
                 # The successor is told the same, and a server takes back what it
                 # cannot tell.
                 _answer_if_any(successor, now() + SECOND_ANSWER_WAIT_MAX)
+                successor.close()
                 return answer
             current.close()
-            current, ends_at = successor, next_ends_at
+            current, successor, ends_at = successor, current, next_ends_at
         answer = current.answer(ends_at + ANSWER_WAIT_MAX)
         if answer is None:
+            current.close()
             raise TimeoutError("the server did not answer in time")
         return answer
 
@@ -216,7 +219,9 @@ class _Acquisition:
             since = now()
             return renew(self._wanted, grant, self._connection, since + ANSWER_WAIT_MAX)
 
-        answer = ask_until_decided(ask, answered_at + self._wanted.trust, self._cancellation)
+        # The grant is over by then, or the caller wants to know.
+        until = min(answered_at + self._wanted.trust, max(self._deadline, answered_at) + ANSWER_WAIT_MAX)
+        answer = ask_until_decided(ask, until, self._cancellation)
         if answer.status == 200:
             return Grant(grant.fencing_token, grant.locked_by, since)
         if not is_lost(answer):

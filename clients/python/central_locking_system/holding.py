@@ -26,7 +26,6 @@ RELEASE_WAIT_MAX = 10.0
 #: Seconds for which it is tried where the lock is lost anyway.
 LOST_RELEASE_WAIT_MAX = 1.0
 
-
 _log = logging.getLogger(__package__)
 
 
@@ -100,13 +99,13 @@ class Holding:
         if lost is None:
             until = min(now() + RELEASE_WAIT_MAX, ends_at)
             if not release(self._wanted, self._grant, connection, until):
-                raise LockLost("the server says that it is over")
-        elif not is_over:
+                raise self._lost("the server says that it was over before")
+            return
+        if not is_over:
             # Others need not wait for the rest of its ttl.
             with contextlib.suppress(LockError):
                 release(self._wanted, self._grant, connection, min(now() + LOST_RELEASE_WAIT_MAX, ends_at))
-        if lost is not None:
-            raise lost
+        raise lost
 
     def _trusted_until(self) -> float:
         return self._renewed_since + self._wanted.trust
@@ -121,8 +120,8 @@ class Holding:
         self._reason_lost = reason
         self._changed.notify_all()
 
-    def _lost(self) -> LockLost:
-        return LockLost(f"lock {self._wanted.name!r} is lost: {self._reason_lost}")
+    def _lost(self, reason: str | None = None) -> LockLost:
+        return LockLost(f"lock {self._wanted.name!r} is lost: {reason or self._reason_lost}")
 
     def _keep(self) -> None:
         pauses = Pauses()

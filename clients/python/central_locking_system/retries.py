@@ -12,7 +12,7 @@ from .errors import LockUnavailableError
 __all__ = ["Pauses", "ask_until_decided", "describe"]
 
 #: Seconds of the first pause: a connection that was cut is made anew at once.
-FIRST_PAUSE = 0.05
+FIRST_PAUSE = 0.01
 
 #: Seconds of the longest: a server that comes back is found soon, and a
 #: thousand clients are some hundred requests a second for one that does not.
