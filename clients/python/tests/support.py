@@ -10,6 +10,7 @@ import itertools
 import json
 import logging
 import os
+import select
 import signal
 import socket
 import subprocess
@@ -131,11 +132,18 @@ class Server:
 
 class Wire:
     """Stands before servers, of which each gets one connection after the other, and
-    which are not told when a client leaves. ``fate`` is asked for each request what becomes of
+    which are not told when a client leaves unless it ``tells``. ``fate`` is asked for each request what becomes of
     it: nothing (None); its answer is "late" by LATE seconds or "lost"; when it was sent
     on both sides are "cut", or the client's "alone". A path that begins with ``prefix`` goes on without that."""
 
-    def __init__(self, *servers: Server, prefix: str = "", fate: Callable[[], str | None] = lambda: None) -> None:
+    def __init__(
+        self,
+        *servers: Server,
+        prefix: str = "",
+        tells: bool = False,
+        fate: Callable[[], str | None] = lambda: None,
+    ) -> None:
+        self._tells = tells
         self._servers, self._prefix, self._fate = itertools.cycle(servers), prefix.encode(), fate
         self._listener = socket.create_server(("127.0.0.1", 0))
         self.url = f"http://127.0.0.1:{self._listener.getsockname()[1]}{prefix}"
@@ -164,6 +172,8 @@ class Wire:
                         return
                     if fate == "alone":
                         client.shutdown(socket.SHUT_RDWR)
+                    if self._tells and client in select.select([client, server], [], [])[0]:
+                        return
                     answer = server.recv(65536)
                     if fate == "lost" or not answer:
                         return
