@@ -2,6 +2,7 @@
 //! mirror what they test: URLs, commands, faults.
 
 mod access;
+mod clients;
 mod conformance;
 mod faults;
 mod hostile;
