@@ -1,17 +1,21 @@
 //! The subcommands of `cls`, named as Django's `manage.py` names them: one
 //! command a file.
 
+mod become_command;
 mod break_lock;
 mod check;
 mod createtoken;
 mod dbshell;
 mod error;
+mod exit_code;
 mod listtokens;
+mod lock;
 mod logging;
 mod migrate;
 mod reload;
 mod revoketoken;
 mod runserver;
+mod server_options;
 mod showmigrations;
 mod sqlmigrate;
 
@@ -33,6 +37,10 @@ pub struct CommandLine {
 
 #[derive(Debug, Subcommand)]
 enum Command {
+    /// Run a command while holding a lock.
+    Lock(lock::Lock),
+    #[command(hide = true)]
+    Become(become_command::Become),
     /// Serve the API. On SQLite, missing migrations are applied first.
     Runserver(runserver::Runserver),
     /// Bring the database's schema up to date, or to a given migration.
@@ -56,22 +64,34 @@ enum Command {
 }
 
 impl CommandLine {
-    /// Reads the settings and runs the command.
-    pub fn run(self) -> Result<(), CommandError> {
+    /// Runs the command. Answers with the exit code.
+    pub fn run(self) -> Result<u8, CommandError> {
+        match self.command {
+            Command::Lock(command) => command.run(),
+            Command::Become(command) => Err(command.run()),
+            command => command.run_here().map(|()| 0),
+        }
+    }
+}
+
+impl Command {
+    /// One that works on the database, or serves, by the settings.
+    fn run_here(self) -> Result<(), CommandError> {
         let environment = Environment::take()?;
         let settings = environment.settings()?;
         let logging = Logging::start(&settings.log_filter);
-        match self.command {
-            Command::Runserver(command) => command.run(settings, environment, logging),
-            Command::Migrate(command) => command.run(&settings),
-            Command::Showmigrations(command) => command.run(&settings),
-            Command::Sqlmigrate(command) => command.run(&settings),
-            Command::Check(command) => command.run(&settings),
-            Command::Dbshell(command) => command.run(&settings),
-            Command::Break(command) => command.run(&settings),
-            Command::Createtoken(command) => command.run(&settings),
-            Command::Listtokens(command) => command.run(&settings),
-            Command::Revoketoken(command) => command.run(&settings),
+        match self {
+            Self::Lock(_) | Self::Become(_) => unreachable!("it has no settings"),
+            Self::Runserver(command) => command.run(settings, environment, logging),
+            Self::Migrate(command) => command.run(&settings),
+            Self::Showmigrations(command) => command.run(&settings),
+            Self::Sqlmigrate(command) => command.run(&settings),
+            Self::Check(command) => command.run(&settings),
+            Self::Dbshell(command) => command.run(&settings),
+            Self::Break(command) => command.run(&settings),
+            Self::Createtoken(command) => command.run(&settings),
+            Self::Listtokens(command) => command.run(&settings),
+            Self::Revoketoken(command) => command.run(&settings),
         }
     }
 }

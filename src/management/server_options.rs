@@ -1,0 +1,167 @@
+//! How the commands that ask a server find it, and who they are to it.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use clap::Args;
+
+use crate::client::{Api, Failure, Reply, Server};
+use crate::management::CommandError;
+use crate::management::exit_code::{NOT_ALLOWED, UNREACHABLE, USAGE};
+
+/// Where the server is.
+#[derive(Debug, Args)]
+#[command(next_help_heading = "Server")]
+pub(super) struct ServerOptions {
+    /// Where the server is.
+    #[arg(long, env = "CLS_URL", default_value = "http://127.0.0.1:8000")]
+    url: String,
+    /// The key of a token. Others see the arguments of a process: a file is better.
+    #[arg(long, env = "CLS_TOKEN", hide_env_values = true, value_name = "KEY")]
+    token: Option<Key>,
+    /// A file with the key of a token.
+    #[arg(long, env = "CLS_TOKEN_FILE", value_name = "FILE", conflicts_with = "token")]
+    token_file: Option<PathBuf>,
+    /// Certificates (PEM) of who signed the server's, beside those that this machine knows.
+    #[arg(long, env = "CLS_CA_FILE", value_name = "FILE")]
+    ca_file: Option<PathBuf>,
+    /// The certificate (PEM) to show to the server.
+    #[arg(long, env = "CLS_CERT", value_name = "FILE", requires = "cert_key")]
+    cert: Option<PathBuf>,
+    /// The key (PEM, PKCS #8) of that certificate.
+    #[arg(long, env = "CLS_CERT_KEY", value_name = "FILE", requires = "cert")]
+    cert_key: Option<PathBuf>,
+}
+
+/// A secret argument. It cannot be printed.
+#[derive(Clone)]
+pub(super) struct Key(String);
+
+impl Key {
+    pub(super) fn reveal(&self) -> &str {
+        &self.0
+    }
+}
+
+impl From<String> for Key {
+    fn from(text: String) -> Self {
+        Self(text)
+    }
+}
+
+impl std::fmt::Debug for Key {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Key(…)")
+    }
+}
+
+impl ServerOptions {
+    /// What can be asked. Connects to nobody.
+    ///
+    /// Errors: an option cannot be used.
+    pub(super) fn api(&self) -> Result<Api, CommandError> {
+        let token = match (&self.token, &self.token_file) {
+            // As a variable that is set to nothing.
+            (Some(key), _) if key.reveal().is_empty() => None,
+            (Some(key), _) => Some(key.reveal().to_owned()),
+            (None, Some(path)) => Some(first_line(path)?),
+            (None, None) => None,
+        };
+        let server = Server {
+            url: self.url.clone(),
+            token,
+            ca_file: self.ca_file.clone(),
+            identity: self.cert.clone().zip(self.cert_key.clone()),
+        };
+        Api::new(&server).map_err(|error| CommandError::client(USAGE, error))
+    }
+}
+
+fn first_line(path: &Path) -> Result<String, CommandError> {
+    let cannot_use = |why: String| CommandError::client(USAGE, format!("cannot use {}: {why}", path.display()));
+    let text = fs::read_to_string(path).map_err(|error| cannot_use(error.to_string()))?;
+    let line = text.lines().map(str::trim).find(|line| !line.is_empty());
+    line.map(str::to_owned)
+        .ok_or_else(|| cannot_use("it is empty".to_owned()))
+}
+
+/// What a failed request ends a command with.
+pub(super) fn unreachable(api: &Api, failure: &Failure) -> CommandError {
+    let message = match failure {
+        Failure::Unreachable(_) => format!(
+            "cannot reach {}: {failure}; is the server there? --url and CLS_URL say where",
+            api.url()
+        ),
+        Failure::Busy { .. } => format!("{} cannot answer now: {failure}", api.url()),
+        Failure::Foreign(_) => format!("{}: {failure}; --url and CLS_URL say where the server is", api.url()),
+    };
+    CommandError::client(UNREACHABLE, message)
+}
+
+/// What an answer ends a command with that refuses the request as such; `None` if
+/// it does not.
+pub(super) fn refused(reply: &Reply) -> Option<CommandError> {
+    match reply.status {
+        401 => Some(CommandError::client(
+            NOT_ALLOWED,
+            format!("{} Give the key of a token by --token-file or CLS_TOKEN.", reply.said()),
+        )),
+        403 => Some(CommandError::client(NOT_ALLOWED, reply.said())),
+        400 if reply.body["Error"].is_string() => None,
+        400 | 404..=407 | 410..=499 if !reply.body["Error"].is_string() => {
+            Some(CommandError::client(USAGE, field_errors(reply)))
+        }
+        _ => None,
+    }
+}
+
+/// `{"ttl": ["…"]}` as people write it.
+fn field_errors(reply: &Reply) -> String {
+    let Some(fields) = reply.body.as_object().filter(|body| !body.contains_key("detail")) else {
+        return reply.said();
+    };
+    let messages = fields.iter().map(|(field, messages)| {
+        let text = messages.as_array().and_then(|messages| messages.first()?.as_str());
+        format!("{field}: {}", text.map_or_else(|| messages.to_string(), str::to_owned))
+    });
+    messages.collect::<Vec<_>>().join(" ")
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    fn reply(status: u16, body: serde_json::Value) -> Reply {
+        Reply {
+            status,
+            body,
+            fencing_token: None,
+        }
+    }
+
+    #[test]
+    fn what_refuses_a_request_as_such_is_told_from_what_answers_it() {
+        for (status, body, code) in [
+            (200, json!({}), None),
+            (400, json!({"Error": "Resource is locked."}), None),
+            (408, json!({"Error": "Request timed out."}), None),
+            (409, json!({"Error": "Deadlock detected."}), None),
+            (400, json!({"ttl": ["A valid integer is required."]}), Some(USAGE)),
+            (422, json!({"detail": "This Idempotency-Key was used for another request."}), Some(USAGE)),
+            (401, json!({"detail": "Invalid token."}), Some(NOT_ALLOWED)),
+            (403, json!({"detail": "No."}), Some(NOT_ALLOWED)),
+        ] {
+            let refused = refused(&reply(status, body.clone()));
+            assert_eq!(refused.map(|error| error.exit_code()), code, "{status} {body}");
+        }
+        let two = json!({"name": ["Too long."], "ttl": ["Too large."]});
+        assert_eq!(field_errors(&reply(400, two)), "name: Too long. ttl: Too large.");
+    }
+
+    #[test]
+    fn a_key_cannot_be_printed() {
+        assert!(!format!("{:?}", Key::from("hunter2".to_owned())).contains("hunter2"));
+    }
+}
