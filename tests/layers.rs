@@ -51,7 +51,10 @@ const MAY_NAME: &[(&str, &[&str])] = &[
     ("diesel", &["db"]),
     ("diesel_migrations", &["db"]),
     ("actix_web", &["rest", "resources", "server", "management"]),
-    ("tokio", &["rest", "engine", "server", "client", "supervise", "management"]),
+    (
+        "tokio",
+        &["rest", "engine", "server", "client", "supervise", "management"],
+    ),
     ("reqwest", &["client"]),
     ("nix", &["supervise"]),
     ("utoipa", &["rest", "resources"]),

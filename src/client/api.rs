@@ -212,10 +212,16 @@ fn understand(status: u16, headers: &HeaderMap, body: Option<Value>, is_empty: b
         (300..=399, _) => {
             let location = headers.get(LOCATION).and_then(|location| location.to_str().ok());
             let location = location.unwrap_or("elsewhere");
-            return Err(Failure::Foreign(format!("it answers {status}, and leads to {location}")));
+            return Err(Failure::Foreign(format!(
+                "it answers {status}, and leads to {location}"
+            )));
         }
         _ if is_empty => return Err(Failure::Foreign(format!("it answers {status} and nothing else"))),
-        _ => return Err(Failure::Foreign(format!("it answers {status} and no JSON; is it a lock server?"))),
+        _ => {
+            return Err(Failure::Foreign(format!(
+                "it answers {status} and no JSON; is it a lock server?"
+            )));
+        }
     }
     .map(|(status, body)| Reply {
         status,
@@ -279,7 +285,15 @@ mod tests {
         ] {
             assert_eq!(Api::new(&server(url)).map(|api| api.base).ok().as_deref(), Some(base));
         }
-        for url in ["", "localhost:8000", "ftp://x", "http://", "http://x/?a=b", "http://x/#y", "/"] {
+        for url in [
+            "",
+            "localhost:8000",
+            "ftp://x",
+            "http://",
+            "http://x/?a=b",
+            "http://x/#y",
+            "/",
+        ] {
             assert!(matches!(Api::new(&server(url)), Err(ApiError::Url(_))), "{url}");
         }
     }
@@ -291,7 +305,10 @@ mod tests {
             assert!(!error.contains("hunter2"), "{error}");
         }
         let token = Some("hunter2\n".to_owned());
-        let with_token = Server { token, ..server("http://x") };
+        let with_token = Server {
+            token,
+            ..server("http://x")
+        };
         let error = Api::new(&with_token).err().expect("refused").to_string();
         assert!(!error.contains("hunter2"), "{error}");
     }
@@ -329,7 +346,10 @@ mod tests {
             assert_eq!(understand(status, r#"{"detail": "later"}"#).err(), Some(busy));
         }
         for (status, text) in [(200, "<html>"), (200, ""), (200, "[1]"), (404, "<html>"), (301, "")] {
-            assert!(matches!(understand(status, text), Err(Failure::Foreign(_))), "{status} {text}");
+            assert!(
+                matches!(understand(status, text), Err(Failure::Foreign(_))),
+                "{status} {text}"
+            );
         }
     }
 }

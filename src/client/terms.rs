@@ -64,7 +64,10 @@ mod tests {
             let (terms, ttl) = (Terms::of_ttl(seconds), Duration::from_secs(seconds.into()));
             let (renew, trusted) = (terms.renew_at(asked), terms.trusted_until(asked));
 
-            assert!(renew + terms.attempt_time_max() * 2 <= trusted, "{seconds}: two attempts");
+            assert!(
+                renew + terms.attempt_time_max() * 2 <= trusted,
+                "{seconds}: two attempts"
+            );
             assert!(trusted + terms.grace() < asked + ttl, "{seconds}: time to kill");
             assert!(trusted - asked >= ttl * 7 / 10, "{seconds}: most of it is of use");
         }

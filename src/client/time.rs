@@ -62,7 +62,10 @@ pub struct Alarm {
 
 impl Alarm {
     /// Errors: the process has no descriptor left. Panics outside of a runtime.
-    #[expect(deprecated, reason = "unsound for what changes its descriptor only; the new one is an unsafe fn")]
+    #[expect(
+        deprecated,
+        reason = "unsound for what changes its descriptor only; the new one is an unsafe fn"
+    )]
     pub fn new() -> io::Result<Self> {
         let flags = TimerfdFlags::NONBLOCK | TimerfdFlags::CLOEXEC;
         let timer = timerfd_create(TimerfdClockId::Boottime, flags)?;

@@ -149,7 +149,11 @@ mod tests {
             (408, json!({"Error": "Request timed out."}), None),
             (409, json!({"Error": "Deadlock detected."}), None),
             (400, json!({"ttl": ["A valid integer is required."]}), Some(USAGE)),
-            (422, json!({"detail": "This Idempotency-Key was used for another request."}), Some(USAGE)),
+            (
+                422,
+                json!({"detail": "This Idempotency-Key was used for another request."}),
+                Some(USAGE),
+            ),
             (401, json!({"detail": "Invalid token."}), Some(NOT_ALLOWED)),
             (403, json!({"detail": "No."}), Some(NOT_ALLOWED)),
         ] {

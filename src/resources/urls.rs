@@ -17,9 +17,9 @@ use std::fmt::Write;
 pub enum Route<'p> {
     /// `/resources/`
     Resources,
-    /// `/resources/{name}/`, `/locks/{name}/`
+    /// `/resources/{name}/`
     Resource(Cow<'p, str>),
-    /// `/resources/{name}/{action}/`, `/locks/{name}/{action}/`
+    /// `/resources/{name}/{action}/`
     Action(Cow<'p, str>, Action),
     /// `/locks/`
     Locks,

@@ -105,14 +105,14 @@ mod tests {
             is_alive,
         };
         let processes = [
-            process(13, 12, 13, 1, true),   // a job of a shell below the command
-            process(1, 0, 1, 1, true),      // whoever started us
-            process(10, 1, 10, 1, true),    // us
-            process(11, 1, 10, 1, true),    // another of our pipeline
-            process(12, 10, 12, 1, true),   // the command
-            process(14, 12, 12, 1, false),  // dead
-            process(15, 10, 15, 15, true),  // a daemon
-            process(16, 1, 12, 1, true),    // of the group, by whatever way
+            process(13, 12, 13, 1, true),  // a job of a shell below the command
+            process(1, 0, 1, 1, true),     // whoever started us
+            process(10, 1, 10, 1, true),   // us
+            process(11, 1, 10, 1, true),   // another of our pipeline
+            process(12, 10, 12, 1, true),  // the command
+            process(14, 12, 12, 1, false), // dead
+            process(15, 10, 15, 15, true), // a daemon
+            process(16, 1, 12, 1, true),   // of the group, by whatever way
         ];
         assert_eq!(family_of(&processes, 10, 12, 1), [13, 12, 16]);
     }

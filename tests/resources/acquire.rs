@@ -67,11 +67,18 @@ fn a_name_with_a_slash_is_reached_below_locks_and_nowhere_else() {
     assert_eq!(client.request("POST", "/locks/", together).status, 200);
     assert_eq!(client.request("PUT", "/locks/deploy%2Fprod/", &by("b")).status, 400);
     let seen = client.request("GET", "/locks/deploy%2fprod", "").json();
-    assert_eq!((seen["name"].as_str(), seen["waiters"].as_i64()), (Some("deploy/prod"), Some(0)));
+    assert_eq!(
+        (seen["name"].as_str(), seen["waiters"].as_i64()),
+        (Some("deploy/prod"), Some(0))
+    );
     let renewed = client.request("POST", "/locks/deploy%2Fprod/renew/", &by("a"));
     assert_eq!(renewed.status, 200, "{}", renewed.body);
-    for path in ["/resources/deploy%2Fprod/", "/resources/deploy/prod/", "/locks/deploy/prod/"] {
-        assert_eq!(client.request("PUT", path, &by("b")).status, 404, "{path}");
+    for path in [
+        "/resources/deploy%2Fprod/",
+        "/resources/deploy/prod/",
+        "/locks/deploy/prod/",
+    ] {
+        assert_eq!(server.client().request("PUT", path, &by("b")).status, 404, "{path}");
     }
     assert_eq!(client.request("DELETE", "/locks/deploy%2Fprod/", &by("a")).status, 204);
 }

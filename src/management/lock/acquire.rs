@@ -159,7 +159,13 @@ impl Course {
                 return Err(NotAcquired::TimedOut);
             }
             let interval = ASK_AGAIN_INTERVAL.min(Duration::from_secs(self.timeout_max.into()) / 2);
-            asked.push(attempt(api, wish, &request, self.patience.timeout(self.timeout_max), interval));
+            asked.push(attempt(
+                api,
+                wish,
+                &request,
+                self.patience.timeout(self.timeout_max),
+                interval,
+            ));
             let again = SinceBoot::now() + interval;
             // Until the server has nothing to say any more, and is asked anew.
             let pause = loop {
@@ -245,7 +251,10 @@ async fn attempt(
         Some(_) => interval + ASK_AGAIN_INTERVAL / 2,
     };
     let began = SinceBoot::now();
-    (began, api.ask(method, &path, Some(&body), Some(request), time_max).await)
+    (
+        began,
+        api.ask(method, &path, Some(&body), Some(request), time_max).await,
+    )
 }
 
 fn understand(wish: &Wish, began: SinceBoot, reply: &Reply) -> Result<Answer, NotAcquired> {
@@ -294,7 +303,10 @@ fn grants(wish: &Wish, began: SinceBoot, reply: &Reply) -> Result<Vec<Grant>, No
 /// `{"timeout": ["Ensure this value is less than or equal to 3600."]}`
 fn timeout_max(reply: &Reply) -> Option<u32> {
     let messages = reply.body["timeout"].as_array().filter(|_| reply.status == 400)?;
-    let words = messages.iter().filter_map(Value::as_str).flat_map(str::split_whitespace);
+    let words = messages
+        .iter()
+        .filter_map(Value::as_str)
+        .flat_map(str::split_whitespace);
     let number = words.filter_map(|word| word.trim_end_matches('.').parse().ok());
     number.last().filter(|seconds| *seconds > 0)
 }
@@ -332,7 +344,10 @@ mod tests {
         let one = reply(200, json!({"Success": "Resource is acquired."}), Some(7));
         assert_eq!(tokens(&wish(&["a"]), &one), Some(vec![7]));
         let body = json!({"resources": [{"name": "b", "fencing_token": 2}, {"name": "a", "fencing_token": 1}]});
-        assert_eq!(tokens(&wish(&["a", "b"]), &reply(200, body.clone(), None)), Some(vec![1, 2]));
+        assert_eq!(
+            tokens(&wish(&["a", "b"]), &reply(200, body.clone(), None)),
+            Some(vec![1, 2])
+        );
         assert_eq!(tokens(&wish(&["a", "c"]), &reply(200, body, None)), None);
         assert_eq!(tokens(&wish(&["a"]), &reply(200, json!({}), None)), None);
     }
@@ -346,7 +361,11 @@ mod tests {
         for other in [
             message("A valid integer is required."),
             message("Ensure this value is less than or equal to 0."),
-            reply(400, json!({"ttl": ["Ensure this value is less than or equal to 5."]}), None),
+            reply(
+                400,
+                json!({"ttl": ["Ensure this value is less than or equal to 5."]}),
+                None,
+            ),
             reply(200, json!({}), None),
         ] {
             assert_eq!(timeout_max(&other), None, "{other:?}");

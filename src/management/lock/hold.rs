@@ -52,7 +52,9 @@ pub(super) async fn run(
         talk,
     };
     let losing = select_all(keepers.iter().map(|keeper| keeper.keep().boxed_local()));
-    let loss = running.until_end_or(losing.map(|(loss, ..)| loss), &trusted_until).await;
+    let loss = running
+        .until_end_or(losing.map(|(loss, ..)| loss), &trusted_until)
+        .await;
     running.command.take_terminal();
     let Some((grant, loss)) = loss else {
         let code = running.command.ended().map_or(LOST, |ended| ended.exit_code());
@@ -164,7 +166,8 @@ impl Running {
             match loss {
                 Loss::Told(said) => {
                     let name = &grant.name;
-                    self.talk.warn(format!("the lock on {name} was lost before the command ended: {said}"));
+                    self.talk
+                        .warn(format!("the lock on {name} was lost before the command ended: {said}"));
                     was_lost = true;
                 }
                 Loss::NotTrusted(failure) => self.talk.warn(format!(

@@ -17,10 +17,11 @@ use rustix::process::Signal;
 use self::acquire::{NotAcquired, Patience};
 use self::keep::Grant;
 use crate::client::{Api, SinceBoot, Terms};
-use crate::limits::{LABEL_CHARS_MAX, NAMES_TOGETHER_MAX, NAME_CHARS_MAX, TTL_SECONDS_MAX};
+use crate::limits::{LABEL_CHARS_MAX, NAME_CHARS_MAX, NAMES_TOGETHER_MAX, TTL_SECONDS_MAX};
 use crate::management::CommandError;
 use crate::management::exit_code::NOT_ACQUIRED;
 use crate::management::server_options::{Key, ServerOptions};
+use crate::settings::user_name;
 use crate::supervise::{Program, Signals};
 
 /// What ends a command by default, and so the wait for the lock.
@@ -242,7 +243,8 @@ fn expires_at(wish: &Wish, grants: &[Grant]) -> String {
     let passed = asked.map_or(Duration::ZERO, |asked| SinceBoot::now() - asked);
     let left = Duration::from_secs(wish.ttl.into()).saturating_sub(passed);
     let ends = chrono::Utc::now().checked_add_signed(chrono::TimeDelta::from_std(left).unwrap_or_default());
-    ends.unwrap_or_default().to_rfc3339_opts(chrono::SecondsFormat::Micros, true)
+    ends.unwrap_or_default()
+        .to_rfc3339_opts(chrono::SecondsFormat::Micros, true)
 }
 
 /// 160 bits by chance.
@@ -254,14 +256,17 @@ fn random_text() -> Result<String, CommandError> {
 
 /// Not the arguments: they may hold secrets, and all are shown a label.
 fn default_label(program: &Program) -> String {
-    let user = std::env::var("USER").or_else(|_| std::env::var("LOGNAME"));
-    let user = user.unwrap_or_else(|_| rustix::process::geteuid().as_raw().to_string());
+    let user = user_name().unwrap_or_else(|| rustix::process::geteuid().as_raw().to_string());
     let system = rustix::system::uname();
     let host = system.nodename().to_string_lossy();
     let command = Path::new(&program.path).file_name().unwrap_or(&program.path);
     let pid = std::process::id();
     let label = format!("{user}@{host}:{pid} {}", command.to_string_lossy());
-    label.chars().filter(|char| *char != '\0').take(LABEL_CHARS_MAX).collect()
+    label
+        .chars()
+        .filter(|char| *char != '\0')
+        .take(LABEL_CHARS_MAX)
+        .collect()
 }
 
 pub(super) fn name(text: &str) -> Result<String, String> {

@@ -51,7 +51,10 @@ async fn ask_to_release(api: &Api, name: &str, body: &Value, request: &str, unti
     let mut alarm = Alarm::new().map_err(|error| Loss::NotTrusted(Failure::Unreachable(error.to_string())))?;
     loop {
         let time_max = (until.left() / 2).max(Duration::from_millis(500));
-        let failure = match api.ask(Method::DELETE, &path, Some(body), Some(request), time_max).await {
+        let failure = match api
+            .ask(Method::DELETE, &path, Some(body), Some(request), time_max)
+            .await
+        {
             Ok(reply) if reply.status == 204 => return Ok(()),
             Ok(reply) if reply.body["Error"].is_string() => return Err(Loss::Told(reply.said())),
             Ok(reply) => Failure::Unreachable(reply.said()),

@@ -129,7 +129,10 @@ mod tests {
 
         queue.see("deploy/prod", &seen(1, 4, json!("alice@ci"), json!("release 7")));
         let told = queue.told("", Duration::from_secs(12));
-        assert_eq!(told, "waiting for deploy/prod, held by alice@ci (release 7), 3 ahead, 00:12");
+        assert_eq!(
+            told,
+            "waiting for deploy/prod, held by alice@ci (release 7), 3 ahead, 00:12"
+        );
 
         // Two came behind us, and the first was served.
         queue.see("deploy/prod", &seen(2, 5, json!(null), json!("x\u{1b}[2J")));
@@ -138,6 +141,9 @@ mod tests {
 
         // Somebody before us left.
         queue.see("deploy/prod", &seen(2, 1, json!(null), json!(null)));
-        assert_eq!(queue.told("", Duration::ZERO), "waiting for deploy/prod, 0 ahead, 00:00");
+        assert_eq!(
+            queue.told("", Duration::ZERO),
+            "waiting for deploy/prod, 0 ahead, 00:00"
+        );
     }
 }
