@@ -3,14 +3,13 @@
 use std::process::ExitCode;
 
 use central_locking_system::management::CommandLine;
-use clap::Parser;
 use tikv_jemallocator::Jemalloc;
 
 #[global_allocator]
 static ALLOCATOR: Jemalloc = Jemalloc;
 
 fn main() -> ExitCode {
-    match CommandLine::parse().run() {
+    match CommandLine::from_arguments().run() {
         Ok(code) => ExitCode::from(code),
         Err(error) => {
             eprintln!("cls: {error}");

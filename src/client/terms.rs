@@ -44,7 +44,7 @@ impl Terms {
     /// How long after that a command that was asked to end is left to it. The
     /// rest of the margin is for its end by force.
     pub fn grace(self) -> Duration {
-        self.margin() * 3 / 4
+        self.margin() / 2
     }
 
     /// How long one request may take that renews it, so that several can be made.
@@ -74,6 +74,6 @@ mod tests {
         let of_30 = Terms::of_ttl(30);
         assert_eq!(of_30.renew_at(asked) - asked, Duration::from_secs(10));
         assert_eq!(of_30.trusted_until(asked) - asked, Duration::from_secs(24));
-        assert_eq!(of_30.grace(), Duration::from_millis(4500));
+        assert_eq!(of_30.grace(), Duration::from_secs(3));
     }
 }

@@ -64,6 +64,21 @@ enum Command {
 }
 
 impl CommandLine {
+    /// Reads the arguments of this process; ends it where they ask for help, or
+    /// are wrong.
+    pub fn from_arguments() -> Self {
+        Self::try_parse().unwrap_or_else(|error| {
+            // Where it cannot be written nobody reads it.
+            let _ = error.print();
+            let asks_a_server = std::env::args_os().nth(1).is_some_and(|name| name == "lock");
+            std::process::exit(match error.exit_code() {
+                0 => 0,
+                _ if asks_a_server => exit_code::USAGE.into(),
+                code => code,
+            })
+        })
+    }
+
     /// Runs the command. Answers with the exit code.
     pub fn run(self) -> Result<u8, CommandError> {
         match self.command {

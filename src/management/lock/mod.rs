@@ -41,6 +41,7 @@ const PASSED_ON: [Signal; 3] = [Signal::USR1, Signal::USR2, Signal::WINCH];
 /// not allow it, 76 if the lock was lost, 126 or 127 if COMMAND cannot be executed,
 /// 64 if it was asked wrongly.
 #[derive(Debug, Args)]
+#[command(override_usage = "cls lock [OPTIONS] NAME... -- COMMAND [ARG...]")]
 pub struct Lock {
     /// Do not wait for the lock.
     #[arg(short = 'n', long, visible_alias = "nb", conflicts_with = "wait")]
