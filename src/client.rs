@@ -8,7 +8,7 @@ mod pauses;
 mod terms;
 mod time;
 
-pub use api::{Api, ApiError, Failure, Method, Reply, Server, path_of};
+pub use api::{Api, ApiError, Failure, Method, Question, Reply, Server, path_of};
 pub use pauses::Pauses;
 pub use terms::Terms;
 pub use time::{Alarm, SinceBoot};

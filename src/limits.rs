@@ -372,3 +372,6 @@ pub const RELEASE_WAIT_MAX: Duration = Duration::from_secs(10);
 
 /// How long it tries to give back what it was perhaps granted, when it is to end.
 pub const GIVE_BACK_WAIT_MAX: Duration = Duration::from_secs(2);
+
+/// How long a client that watches a resource lets the server wait for a change.
+pub const WATCHED_WAIT: Duration = Duration::from_secs(20);

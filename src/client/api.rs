@@ -5,7 +5,9 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
-use reqwest::header::{AUTHORIZATION, CONTENT_TYPE, HeaderMap, HeaderValue, LOCATION, RETRY_AFTER};
+use reqwest::header::{
+    AUTHORIZATION, CONTENT_TYPE, ETAG, HeaderMap, HeaderValue, IF_NONE_MATCH, LOCATION, RETRY_AFTER,
+};
 use reqwest::redirect::Policy;
 use reqwest::{Certificate, Client, Identity, Url};
 use serde_json::Value;
@@ -72,15 +74,27 @@ pub enum Failure {
     Foreign(String),
 }
 
+impl Failure {
+    /// How long the server is to be left alone, if it said so.
+    pub fn retry_after(&self) -> Option<Duration> {
+        match self {
+            Self::Busy { retry_after, .. } => *retry_after,
+            Self::Unreachable(_) | Self::Foreign(_) => None,
+        }
+    }
+}
+
 /// An answer of a server that has decided.
 #[derive(Debug)]
 pub struct Reply {
-    /// Of HTTP: 200, 204, or 400 to 499.
+    /// Of HTTP: 200, 204, 304, or 400 to 499.
     pub status: u16,
     /// The body; null if there is none.
     pub body: Value,
     /// What header `Fencing-Token` says.
     pub fencing_token: Option<i64>,
+    /// What header `ETag` says.
+    pub tag: Option<String>,
 }
 
 impl Reply {
@@ -96,6 +110,50 @@ impl Reply {
             Some(text) => text.to_owned(),
             None => format!("{} ({})", self.body, self.status),
         }
+    }
+}
+
+/// A request.
+#[derive(Clone, Debug)]
+pub struct Question<'q> {
+    method: Method,
+    path: String,
+    body: Option<Value>,
+    idempotency_key: Option<&'q str>,
+    known_tag: Option<&'q str>,
+}
+
+impl<'q> Question<'q> {
+    /// One without a body; the path begins with a slash.
+    pub fn new(method: Method, path: impl Into<String>) -> Self {
+        Self {
+            method,
+            path: path.into(),
+            body: None,
+            idempotency_key: None,
+            known_tag: None,
+        }
+    }
+
+    /// The same with a body.
+    pub fn with_body(self, body: Value) -> Self {
+        Self {
+            body: Some(body),
+            ..self
+        }
+    }
+
+    /// The same, to be known by this if it is asked again.
+    pub fn once(self, idempotency_key: &'q str) -> Self {
+        Self {
+            idempotency_key: Some(idempotency_key),
+            ..self
+        }
+    }
+
+    /// The same, of something that is known as it was with this `ETag`.
+    pub fn unless(self, known_tag: Option<&'q str>) -> Self {
+        Self { known_tag, ..self }
     }
 }
 
@@ -164,21 +222,24 @@ impl Api {
     }
 
     /// Sends one request and reads its answer, within `time_max`.
-    pub async fn ask(
-        &self,
-        method: Method,
-        path: &str,
-        body: Option<&Value>,
-        idempotency_key: Option<&str>,
-        time_max: Duration,
-    ) -> Result<Reply, Failure> {
-        let mut request = self.client.request(method, format!("{}{path}", self.base));
+    pub async fn ask(&self, question: &Question<'_>, time_max: Duration) -> Result<Reply, Failure> {
+        let Question {
+            method,
+            path,
+            body,
+            idempotency_key,
+            known_tag,
+        } = question;
+        let mut request = self.client.request(method.clone(), format!("{}{path}", self.base));
         request = request.timeout(time_max);
         if let Some(body) = body {
             request = request.header(CONTENT_TYPE, "application/json").body(body.to_string());
         }
         if let Some(key) = idempotency_key {
-            request = request.header("Idempotency-Key", key);
+            request = request.header("Idempotency-Key", *key);
+        }
+        if let Some(tag) = known_tag {
+            request = request.header(IF_NONE_MATCH, *tag);
         }
         let mut response = request.send().await.map_err(|e| unreachable(&e))?;
         let mut text = Vec::new();
@@ -200,7 +261,7 @@ fn understand(status: u16, headers: &HeaderMap, body: Option<Value>, is_empty: b
         said.map_or_else(|| format!("it answers {status}"), str::to_owned)
     };
     match (status, body) {
-        (204, None) => Ok((status, Value::Null)),
+        (204 | 304, None) => Ok((status, Value::Null)),
         (200 | 400..=428 | 430..=499, Some(body)) if body.is_object() => Ok((status, body)),
         (429, body) | (500.., body) => {
             let retry_after = number(RETRY_AFTER.as_str()).and_then(|seconds: i64| u64::try_from(seconds).ok());
@@ -227,6 +288,7 @@ fn understand(status: u16, headers: &HeaderMap, body: Option<Value>, is_empty: b
         status,
         body,
         fencing_token: number("fencing-token"),
+        tag: headers.get(ETAG).and_then(|tag| Some(tag.to_str().ok()?.to_owned())),
     })
 }
 

@@ -11,12 +11,14 @@ mod exit_code;
 mod listtokens;
 mod lock;
 mod logging;
+mod look;
 mod migrate;
 mod reload;
 mod revoketoken;
 mod runserver;
 mod server_options;
 mod showmigrations;
+mod shown;
 mod sqlmigrate;
 
 use clap::{Parser, Subcommand};
@@ -26,6 +28,10 @@ pub use error::CommandError;
 use crate::db::{Database, DatabaseUrl, IfMissing};
 use crate::management::logging::Logging;
 use crate::settings::{Environment, Settings};
+
+/// The commands that ask a server; when they are asked wrongly, they end as
+/// `sysexits.h` says.
+const ASKING: [&str; 5] = ["lock", "status", "watch", "renew", "release"];
 
 /// A central lock server over HTTP and JSON that keeps its state in one SQL table.
 #[derive(Debug, Parser)]
@@ -39,6 +45,14 @@ pub struct CommandLine {
 enum Command {
     /// Run a command while holding a lock.
     Lock(lock::Lock),
+    /// Show what is held.
+    Status(look::Status),
+    /// Show what becomes of a resource, a line at each change.
+    Watch(look::Watch),
+    /// Renew a lock that was acquired with a key that is known.
+    Renew(look::Renew),
+    /// Release a lock that was acquired with a key that is known.
+    Release(look::Release),
     #[command(hide = true)]
     Become(become_command::Become),
     /// Serve the API. On SQLite, missing migrations are applied first.
@@ -70,7 +84,8 @@ impl CommandLine {
         Self::try_parse().unwrap_or_else(|error| {
             // Where it cannot be written nobody reads it.
             let _ = error.print();
-            let asks_a_server = std::env::args_os().nth(1).is_some_and(|name| name == "lock");
+            let command = std::env::args_os().nth(1).unwrap_or_default();
+            let asks_a_server = ASKING.iter().any(|name| *name == command);
             std::process::exit(match error.exit_code() {
                 0 => 0,
                 _ if asks_a_server => exit_code::USAGE.into(),
@@ -83,6 +98,10 @@ impl CommandLine {
     pub fn run(self) -> Result<u8, CommandError> {
         match self.command {
             Command::Lock(command) => command.run(),
+            Command::Status(command) => command.run().map(|()| 0),
+            Command::Watch(command) => command.run().map(|()| 0),
+            Command::Renew(command) => command.run().map(|()| 0),
+            Command::Release(command) => command.run().map(|()| 0),
             Command::Become(command) => Err(command.run()),
             command => command.run_here().map(|()| 0),
         }
@@ -96,7 +115,9 @@ impl Command {
         let settings = environment.settings()?;
         let logging = Logging::start(&settings.log_filter);
         match self {
-            Self::Lock(_) | Self::Become(_) => unreachable!("it has no settings"),
+            Self::Lock(_) | Self::Status(_) | Self::Watch(_) | Self::Renew(_) | Self::Release(_) | Self::Become(_) => {
+                unreachable!("it has no settings")
+            }
             Self::Runserver(command) => command.run(settings, environment, logging),
             Self::Migrate(command) => command.run(&settings),
             Self::Showmigrations(command) => command.run(&settings),
@@ -117,4 +138,17 @@ fn migrated(settings: &Settings) -> Result<Database, CommandError> {
     let mut database = Database::open(&url, IfMissing::Refuse)?;
     database.require_migrated()?;
     Ok(database)
+}
+
+/// Runs something that asks a server, in this thread.
+fn in_runtime<T>(asking: impl Future<Output = Result<T, CommandError>>) -> Result<T, CommandError> {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    runtime.block_on(asking)
+}
+
+/// 160 bits by chance.
+fn random_text() -> Result<String, CommandError> {
+    let mut bytes = [0; 20];
+    getrandom::fill(&mut bytes).map_err(|e| std::io::Error::other(format!("there is no chance to be had: {e}")))?;
+    Ok(bytes.iter().map(|byte| format!("{byte:02x}")).collect())
 }

@@ -2,12 +2,17 @@
 
 use std::fs;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use clap::Args;
 
-use crate::client::{Api, Failure, Reply, Server};
+use crate::client::{Api, Failure, Pauses, Question, Reply, Server, SinceBoot};
+use crate::limits::NAME_CHARS_MAX;
 use crate::management::CommandError;
 use crate::management::exit_code::{NOT_ALLOWED, UNREACHABLE, USAGE};
+
+/// How long one answer may take.
+const ANSWER_WAIT_MAX: Duration = Duration::from_secs(30);
 
 /// Where the server is.
 #[derive(Debug, Args)]
@@ -31,6 +36,9 @@ pub(super) struct ServerOptions {
     /// The key (PEM, PKCS #8) of that certificate.
     #[arg(long, env = "CLS_CERT_KEY", value_name = "FILE", requires = "cert")]
     cert_key: Option<PathBuf>,
+    /// Seconds to go on asking a server that does not answer.
+    #[arg(long, value_name = "SECS", default_value = "30", value_parser = seconds)]
+    pub(super) retry: Duration,
 }
 
 /// A secret argument. It cannot be printed.
@@ -77,12 +85,47 @@ impl ServerOptions {
     }
 }
 
+pub(super) fn seconds(text: &str) -> Result<Duration, String> {
+    let seconds = text.parse().ok().filter(|seconds: &f64| *seconds >= 0.0);
+    let duration = seconds.and_then(|seconds| Duration::try_from_secs_f64(seconds).ok());
+    duration.ok_or_else(|| "write a number of seconds, for example 30 or 0.5".to_owned())
+}
+
+pub(super) fn name(text: &str) -> Result<String, String> {
+    match text {
+        "." | ".." => Err("no path leads to such a name".to_owned()),
+        text if text.is_empty() || text.chars().count() > NAME_CHARS_MAX => {
+            Err(format!("a name has 1 to {NAME_CHARS_MAX} characters"))
+        }
+        text => Ok(text.to_owned()),
+    }
+}
+
 fn first_line(path: &Path) -> Result<String, CommandError> {
     let cannot_use = |why: String| CommandError::client(USAGE, format!("cannot use {}: {why}", path.display()));
     let text = fs::read_to_string(path).map_err(|error| cannot_use(error.to_string()))?;
     let line = text.lines().map(str::trim).find(|line| !line.is_empty());
     line.map(str::to_owned)
         .ok_or_else(|| cannot_use("it is empty".to_owned()))
+}
+
+/// Asks until there is an answer, for as long as `retry` if there is none.
+///
+/// Errors: there was none, or it refuses the request as such.
+pub(super) async fn ask(api: &Api, question: &Question<'_>, retry: Duration) -> Result<Reply, CommandError> {
+    let until = SinceBoot::now() + retry;
+    let mut pauses = Pauses::default();
+    loop {
+        let failure = match api.ask(question, ANSWER_WAIT_MAX).await {
+            Ok(reply) => return refused(&reply).map_or(Ok(reply), Err),
+            Err(failure) => failure,
+        };
+        let pause = pauses.next(failure.retry_after());
+        if matches!(failure, Failure::Foreign(_)) || SinceBoot::now() + pause >= until {
+            return Err(unreachable(api, &failure));
+        }
+        tokio::time::sleep(pause).await;
+    }
 }
 
 /// What a failed request ends a command with.
@@ -108,7 +151,7 @@ pub(super) fn refused(reply: &Reply) -> Option<CommandError> {
         )),
         403 => Some(CommandError::client(NOT_ALLOWED, reply.said())),
         400 if reply.body["Error"].is_string() => None,
-        400 | 404..=407 | 410..=499 if !reply.body["Error"].is_string() => {
+        400 | 402 | 405..=407 | 410..=499 if !reply.body["Error"].is_string() => {
             Some(CommandError::client(USAGE, field_errors(reply)))
         }
         _ => None,
@@ -138,6 +181,7 @@ mod tests {
             status,
             body,
             fencing_token: None,
+            tag: None,
         }
     }
 
@@ -162,6 +206,15 @@ mod tests {
         }
         let two = json!({"name": ["Too long."], "ttl": ["Too large."]});
         assert_eq!(field_errors(&reply(400, two)), "name: Too long. ttl: Too large.");
+    }
+
+    #[test]
+    fn seconds_may_have_parts() {
+        assert_eq!(seconds("0"), Ok(Duration::ZERO));
+        assert_eq!(seconds("0.25"), Ok(Duration::from_millis(250)));
+        for wrong in ["", "-1", "x", "NaN", "1e99", "inf"] {
+            assert!(seconds(wrong).is_err(), "{wrong}");
+        }
     }
 
     #[test]

@@ -1,5 +1,6 @@
 //! `cls lock`: a command under a lock, as somebody at a shell sees it.
 
+mod looking;
 mod losing;
 mod lost_answers;
 mod running;

@@ -14,11 +14,11 @@ use serde_json::{Value, json};
 
 use super::keep::{Grant, Loss, renew};
 use super::waiting::show_who_is_waited_for;
-use super::{Talk, Wish, random_text};
-use crate::client::{Alarm, Api, Failure, Method, Pauses, Reply, SinceBoot, path_of};
+use super::{Talk, Wish};
+use crate::client::{Alarm, Api, Failure, Method, Pauses, Question, Reply, SinceBoot, path_of};
 use crate::limits::{ASK_AGAIN_INTERVAL, TIMEOUT_SECONDS_MAX};
-use crate::management::CommandError;
 use crate::management::server_options::{refused, unreachable};
+use crate::management::{CommandError, random_text};
 
 /// How long somebody waits for a lock.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -212,10 +212,7 @@ impl Course {
         } else if self.pauses.are_long() {
             self.talk.warn(message);
         }
-        Ok(self.pauses.next(match failure {
-            Failure::Busy { retry_after, .. } => *retry_after,
-            _ => None,
-        }))
+        Ok(self.pauses.next(failure.retry_after()))
     }
 }
 
@@ -250,11 +247,9 @@ async fn attempt(
         None => ASK_AGAIN_INTERVAL / 2,
         Some(_) => interval + ASK_AGAIN_INTERVAL / 2,
     };
+    let question = Question::new(method, path).with_body(body).once(request);
     let began = SinceBoot::now();
-    (
-        began,
-        api.ask(method, &path, Some(&body), Some(request), time_max).await,
-    )
+    (began, api.ask(&question, time_max).await)
 }
 
 fn understand(wish: &Wish, began: SinceBoot, reply: &Reply) -> Result<Answer, NotAcquired> {
@@ -320,6 +315,7 @@ mod tests {
             status,
             body,
             fencing_token,
+            tag: None,
         }
     }
 

@@ -7,7 +7,7 @@ use std::time::Duration;
 use serde_json::json;
 
 use super::Wish;
-use crate::client::{Alarm, Api, Failure, Method, Pauses, SinceBoot, path_of};
+use crate::client::{Alarm, Api, Failure, Method, Pauses, Question, SinceBoot, path_of};
 
 /// A lock that was granted.
 #[derive(Clone, Debug)]
@@ -76,7 +76,7 @@ impl<'k> Keeper<'k> {
 /// when the request was begun that did it.
 pub(super) async fn renew(api: &Api, wish: &Wish, grant: &Grant, deadline: SinceBoot) -> Result<SinceBoot, Loss> {
     let body = json!({"locked_by": wish.key, "ttl": wish.ttl, "fencing_token": grant.fencing_token});
-    let path = path_of(&grant.name);
+    let question = Question::new(Method::PATCH, path_of(&grant.name)).with_body(body);
     let time_max = wish.terms().attempt_time_max();
     let mut pauses = Pauses::default();
     let mut failure = Failure::Unreachable("there was no time to ask".to_owned());
@@ -88,7 +88,7 @@ pub(super) async fn renew(api: &Api, wish: &Wish, grant: &Grant, deadline: Since
         }
         let time_max = time_max.min(deadline - began);
         let answer = tokio::select! {
-            answer = api.ask(Method::PATCH, &path, Some(&body), None, time_max) => answer,
+            answer = api.ask(&question, time_max) => answer,
             // The timers of requests stand still while the machine is suspended.
             () = alarm.until(deadline) => return Err(Loss::NotTrusted(failure)),
         };
@@ -101,12 +101,10 @@ pub(super) async fn renew(api: &Api, wish: &Wish, grant: &Grant, deadline: Since
             Ok(reply) => Failure::Unreachable(reply.said()),
             Err(failure) => failure,
         };
-        let asked_for = match &failure {
-            Failure::Busy { retry_after, .. } => *retry_after,
-            _ => None,
-        };
         // Seldom enough not to be a burden, often enough to be in time.
-        let pause = pauses.next(asked_for).min(time_max.max(Duration::from_millis(50)));
+        let pause = pauses
+            .next(failure.retry_after())
+            .min(time_max.max(Duration::from_millis(50)));
         alarm.until((SinceBoot::now() + pause).min(deadline)).await;
     }
 }

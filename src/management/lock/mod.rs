@@ -17,10 +17,10 @@ use rustix::process::Signal;
 use self::acquire::{NotAcquired, Patience};
 use self::keep::Grant;
 use crate::client::{Api, SinceBoot, Terms};
-use crate::limits::{LABEL_CHARS_MAX, NAME_CHARS_MAX, NAMES_TOGETHER_MAX, TTL_SECONDS_MAX};
-use crate::management::CommandError;
+use crate::limits::{LABEL_CHARS_MAX, NAMES_TOGETHER_MAX, TTL_SECONDS_MAX};
 use crate::management::exit_code::NOT_ACQUIRED;
-use crate::management::server_options::{Key, ServerOptions};
+use crate::management::server_options::{Key, ServerOptions, name, seconds};
+use crate::management::{CommandError, in_runtime, random_text};
 use crate::settings::user_name;
 use crate::supervise::{Program, Signals};
 
@@ -67,9 +67,6 @@ pub struct Lock {
     /// The key of the lock [default: by chance, so that no two runs have the same].
     #[arg(long, env = "CLS_KEY", hide_env_values = true)]
     key: Option<Key>,
-    /// Seconds to go on asking a server that does not answer.
-    #[arg(long, value_name = "SECS", default_value = "30", value_parser = seconds)]
-    retry: Duration,
     #[command(flatten)]
     server: ServerOptions,
     /// What to lock; of several names all or none.
@@ -129,9 +126,8 @@ impl Lock {
             return Err(CommandError::client(super::exit_code::USAGE, message));
         }
         let api = self.server.api()?;
-        // One thread, so that it is the one that the command dies with.
-        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-        runtime.block_on(self.lock_and_run(&api))
+        // The main thread, with which the command dies.
+        in_runtime(self.lock_and_run(&api))
     }
 
     async fn lock_and_run(self, api: &Api) -> Result<u8, CommandError> {
@@ -162,7 +158,7 @@ impl Lock {
             (_, None) => Patience::ForEver,
         };
         let acquired = {
-            let acquiring = acquire::acquire(api, &wish, patience, self.retry, talk);
+            let acquiring = acquire::acquire(api, &wish, patience, self.server.retry, talk);
             tokio::select! {
                 acquired = acquiring => acquired,
                 signal = next_of(&mut signals, &ENDING) => Err(NotAcquired::Interrupted(signal)),
@@ -248,13 +244,6 @@ fn expires_at(wish: &Wish, grants: &[Grant]) -> String {
         .to_rfc3339_opts(chrono::SecondsFormat::Micros, true)
 }
 
-/// 160 bits by chance.
-fn random_text() -> Result<String, CommandError> {
-    let mut bytes = [0; 20];
-    getrandom::fill(&mut bytes).map_err(|e| std::io::Error::other(format!("there is no chance to be had: {e}")))?;
-    Ok(bytes.iter().map(|byte| format!("{byte:02x}")).collect())
-}
-
 /// Not the arguments: they may hold secrets, and all are shown a label.
 fn default_label(program: &Program) -> String {
     let user = user_name().unwrap_or_else(|| rustix::process::geteuid().as_raw().to_string());
@@ -270,34 +259,9 @@ fn default_label(program: &Program) -> String {
         .collect()
 }
 
-pub(super) fn name(text: &str) -> Result<String, String> {
-    match text {
-        "." | ".." => Err("no path leads to such a name".to_owned()),
-        text if text.is_empty() || text.chars().count() > NAME_CHARS_MAX => {
-            Err(format!("a name has 1 to {NAME_CHARS_MAX} characters"))
-        }
-        text => Ok(text.to_owned()),
-    }
-}
-
-pub(super) fn seconds(text: &str) -> Result<Duration, String> {
-    let seconds = text.parse().ok().filter(|seconds: &f64| *seconds >= 0.0);
-    let duration = seconds.and_then(|seconds| Duration::try_from_secs_f64(seconds).ok());
-    duration.ok_or_else(|| "write a number of seconds, for example 30 or 0.5".to_owned())
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn seconds_may_have_parts() {
-        assert_eq!(seconds("0"), Ok(Duration::ZERO));
-        assert_eq!(seconds("0.25"), Ok(Duration::from_millis(250)));
-        for wrong in ["", "-1", "x", "NaN", "1e99", "inf"] {
-            assert!(seconds(wrong).is_err(), "{wrong}");
-        }
-    }
 
     #[test]
     fn the_label_says_who_and_what_and_no_argument() {

@@ -8,7 +8,8 @@ use serde_json::Value;
 use tokio::time::{Instant, sleep};
 
 use super::Wish;
-use crate::client::{Api, Method, path_of};
+use crate::client::{Api, Method, Question, path_of};
+use crate::management::shown::printable;
 
 /// Before that nobody is told of a wait.
 const SHOWN_AFTER: Duration = Duration::from_millis(700);
@@ -49,7 +50,7 @@ pub(super) async fn show_who_is_waited_for(api: &Api, wish: &Wish, waits: bool) 
         if tick % LOOK_EVERY == 0 {
             // Of several the first that is held.
             for name in &wish.names {
-                let seen = api.ask(Method::GET, &path_of(name), None, None, TICK * 2).await;
+                let seen = api.ask(&Question::new(Method::GET, path_of(name)), TICK * 2).await;
                 if let Some(seen) = seen.ok().filter(|seen| seen.body["locked"] == true) {
                     queue.see(name, &seen.body);
                     break;
@@ -103,13 +104,6 @@ impl Queue {
         let seconds = waited.as_secs();
         told + &format!(", {:02}:{:02}", seconds / 60, seconds % 60)
     }
-}
-
-/// Without what would move the cursor, or more.
-pub(in crate::management) fn printable(text: &str) -> String {
-    text.chars()
-        .map(|char| if char.is_control() { '\u{fffd}' } else { char })
-        .collect()
 }
 
 #[cfg(test)]
