@@ -19,16 +19,59 @@ struct Process {
     is_alive: bool,
 }
 
-/// The living ones among the processes of `group` and those that descend from
-/// us.
-///
-/// Whoever lost its parent is a child of ours then: we are their subreaper.
-pub(super) fn living(group: Pid) -> Vec<Pid> {
-    let session = getsid(None).map_or(0, |session| session.as_raw_nonzero().get());
-    let processes = read_all();
-    let us = getpid().as_raw_nonzero().get();
-    let family = family_of(&processes, us, group.as_raw_nonzero().get(), session);
-    family.into_iter().filter_map(Pid::from_raw).collect()
+/// What a command has started.
+#[derive(Debug)]
+pub(super) struct Family {
+    group: i32,
+    session: i32,
+    us: i32,
+    /// Children of this process from before it was what it is.
+    strangers: HashSet<i32>,
+}
+
+impl Family {
+    /// Of a command that is not started yet: whoever descends from us now is none
+    /// of it.
+    pub(super) fn before_start() -> Self {
+        let us = getpid().as_raw_nonzero().get();
+        let processes = read_all();
+        let children = processes.iter().filter(|process| process.parent == us);
+        Self {
+            group: 0,
+            session: getsid(None).map_or(0, |session| session.as_raw_nonzero().get()),
+            us,
+            strangers: children.map(|process| process.pid).collect(),
+        }
+    }
+
+    /// The command was started, in this group.
+    pub(super) fn begin(&mut self, group: Pid) {
+        self.group = group.as_raw_nonzero().get();
+    }
+
+    /// The living ones among the processes of the group and those that descend
+    /// from us.
+    ///
+    /// Whoever lost its parent is a child of ours then: we are their subreaper.
+    pub(super) fn living(&self) -> Vec<Pid> {
+        let living = self.of(&read_all());
+        living.into_iter().filter_map(Pid::from_raw).collect()
+    }
+
+    fn of(&self, processes: &[Process]) -> Vec<i32> {
+        let mut descendants = HashSet::from([self.us]);
+        let mut descends = |process: &&Process| {
+            let is_child = descendants.contains(&process.parent) && !self.strangers.contains(&process.pid);
+            is_child && descendants.insert(process.pid)
+        };
+        // A parent may come after its child, so until nothing is found any more.
+        while processes.iter().filter(&mut descends).count() > 0 {}
+        let is_of_it = |process: &&Process| {
+            let is_ours = descendants.contains(&process.pid) && process.session == self.session;
+            process.is_alive && process.pid != self.us && (process.group == self.group || is_ours)
+        };
+        processes.iter().filter(is_of_it).map(|process| process.pid).collect()
+    }
 }
 
 fn read_all() -> Vec<Process> {
@@ -52,22 +95,6 @@ fn parse(stat: &str) -> Option<Process> {
         session: number()?,
         is_alive: !["Z", "X", "x"].contains(&state),
     })
-}
-
-fn family_of(processes: &[Process], us: i32, group: i32, session: i32) -> Vec<i32> {
-    let mut descendants = HashSet::from([us]);
-    // A parent may come after its child, so until nothing is found any more.
-    while processes
-        .iter()
-        .filter(|process| descendants.contains(&process.parent) && descendants.insert(process.pid))
-        .count()
-        > 0
-    {}
-    let is_of_it = |process: &&Process| {
-        let is_ours = descendants.contains(&process.pid) && process.session == session;
-        process.is_alive && process.pid != us && (process.group == group || is_ours)
-    };
-    processes.iter().filter(is_of_it).map(|process| process.pid).collect()
 }
 
 #[cfg(test)]
@@ -112,9 +139,17 @@ mod tests {
             process(12, 10, 12, 1, true),  // the command
             process(14, 12, 12, 1, false), // dead
             process(15, 10, 15, 15, true), // a daemon
+            process(17, 10, 10, 1, true),  // was there before
+            process(18, 17, 10, 1, true),  // and has started that one
             process(16, 1, 12, 1, true),   // of the group, by whatever way
         ];
-        assert_eq!(family_of(&processes, 10, 12, 1), [13, 12, 16]);
+        let family = Family {
+            group: 12,
+            session: 1,
+            us: 10,
+            strangers: HashSet::from([17]),
+        };
+        assert_eq!(family.of(&processes), [13, 12, 16]);
     }
 
     #[test]

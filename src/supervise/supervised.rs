@@ -14,7 +14,7 @@ use rustix::termios::{tcgetpgrp, tcsetpgrp};
 use tokio::signal::unix::{self, SignalKind};
 use tokio::time::sleep;
 
-use crate::supervise::family;
+use crate::supervise::family::Family;
 
 /// How often the processes of a command are looked for of whose end we are told
 /// nothing, because they are not our children.
@@ -57,6 +57,7 @@ pub enum Change {
 #[derive(Debug)]
 pub struct Supervised {
     group: Pid,
+    family: Family,
     children: unix::Signal,
     ended: Option<Ended>,
     /// The one that controls our session.
@@ -74,9 +75,12 @@ impl Supervised {
         let children = unix::signal(SignalKind::child())?;
         // Whoever of the family loses its parent comes to us.
         set_child_subreaper(Some(getpid()))?;
-        let child = launcher.process_group(0).spawn()?;
+        let mut family = Family::before_start();
+        let group = Pid::from_child(&launcher.process_group(0).spawn()?);
+        family.begin(group);
         Ok(Self {
-            group: Pid::from_child(&child),
+            group,
+            family,
             children,
             ended: None,
             terminal: File::open("/dev/tty").ok(),
@@ -117,7 +121,7 @@ impl Supervised {
 
     /// Whether any of its family lives.
     pub fn is_alive(&self) -> bool {
-        !family::living(self.group).is_empty()
+        !self.family.living().is_empty()
     }
 
     /// Sends its group a signal, as a terminal would.
@@ -128,7 +132,7 @@ impl Supervised {
 
     /// Asks the whole family to end; also who is stopped hears that.
     pub fn terminate(&self) {
-        for process in family::living(self.group) {
+        for process in self.family.living() {
             let _ = kill_process(process, Signal::TERM);
             let _ = kill_process(process, Signal::CONT);
         }
@@ -137,7 +141,7 @@ impl Supervised {
     /// Ends whoever is left of the family by force. Somebody may be born
     /// meanwhile: to be called until [`Supervised::is_alive`] says no.
     pub fn kill(&self) {
-        for process in family::living(self.group) {
+        for process in self.family.living() {
             let _ = kill_process(process, Signal::KILL);
         }
     }

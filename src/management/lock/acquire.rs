@@ -181,7 +181,11 @@ impl Course {
                                     self.timeout_max = timeout_max;
                                     break Duration::ZERO;
                                 }
-                                Answer::AskAgain if asked.is_empty() => break Duration::ZERO,
+                                Answer::AskAgain if asked.is_empty() && SinceBoot::now() - began > interval => {
+                                    break Duration::ZERO;
+                                }
+                                // Who is told so at once is not to be asked again and again.
+                                Answer::AskAgain if asked.is_empty() => break self.pauses.next(None),
                                 Answer::AskAgain => {}
                             }
                         }

@@ -145,7 +145,10 @@ impl Running {
     /// `kill_at` made to.
     async fn end(&mut self, kill_at: SinceBoot) -> Result<(), CommandError> {
         let mut alarm = Alarm::new()?;
-        self.command.terminate();
+        // Whoever is stopped goes on to hear it: not if it is too late for that.
+        if !kill_at.has_come() {
+            self.command.terminate();
+        }
         tokio::select! {
             () = self.command.gone() => return Ok(()),
             () = alarm.until(kill_at) => {}
