@@ -306,8 +306,8 @@ fn timeout_max(reply: &Reply) -> Option<u32> {
         .iter()
         .filter_map(Value::as_str)
         .flat_map(str::split_whitespace);
-    let number = words.filter_map(|word| word.trim_end_matches('.').parse().ok());
-    number.last().filter(|seconds| *seconds > 0)
+    let mut number = words.filter_map(|word| word.trim_end_matches('.').parse().ok());
+    number.next_back().filter(|seconds| *seconds > 0)
 }
 
 #[cfg(test)]
