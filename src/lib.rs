@@ -15,6 +15,8 @@
 //! | [`db`] | the only user of SQL |
 //! | [`access`] | tokens and what they allow, pure |
 //! | [`lock`] | the rules, pure |
+//! | [`client`] | the other side of the API, for `cls lock` and its like |
+//! | [`supervise`] | a command, its processes and its terminal |
 //! | [`tls`] | certificates, and how they change at run time |
 //! | [`clock`], [`limits`], [`settings`] | know nothing of the rest |
 //!
@@ -44,6 +46,11 @@
 //! the long form, and what is not guaranteed.
 
 pub mod management;
+
+pub mod client;
+
+pub mod supervise;
+
 pub mod server;
 
 pub mod resources;

@@ -357,3 +357,21 @@ pub const TOKENS_LOOK_INTERVAL: Duration = Duration::from_secs(1);
 /// For how long after a look the tokens are believed to be as they were then.
 /// No token that was revoked is good for longer.
 pub const TOKENS_BELIEVED_MAX: Duration = Duration::from_secs(2);
+
+/// How much of an answer a client reads: a page of a thousand resources, each
+/// as long as can be.
+pub const ANSWER_BYTES_MAX: usize = 16 << 20;
+
+/// How long a client waits for its place in line before it asks once more for the
+/// same, by another connection: one that is dead is not seen otherwise, and proxies
+/// cut those that are silent for a minute, some for half of one.
+pub const ASK_AGAIN_INTERVAL: Duration = Duration::from_secs(20);
+
+/// How long a client tries to release what it does not need any more.
+pub const RELEASE_WAIT_MAX: Duration = Duration::from_secs(10);
+
+/// How long it tries to give back what it was perhaps granted, when it is to end.
+pub const GIVE_BACK_WAIT_MAX: Duration = Duration::from_secs(2);
+
+/// How long a client that watches a resource lets the server wait for a change.
+pub const WATCHED_WAIT: Duration = Duration::from_secs(20);

@@ -3,15 +3,14 @@
 use std::process::ExitCode;
 
 use central_locking_system::management::CommandLine;
-use clap::Parser;
 use tikv_jemallocator::Jemalloc;
 
 #[global_allocator]
 static ALLOCATOR: Jemalloc = Jemalloc;
 
 fn main() -> ExitCode {
-    match CommandLine::parse().run() {
-        Ok(()) => ExitCode::SUCCESS,
+    match CommandLine::from_arguments().run() {
+        Ok(code) => ExitCode::from(code),
         Err(error) => {
             eprintln!("cls: {error}");
             ExitCode::from(error.exit_code())

@@ -15,7 +15,7 @@ use std::time::Duration;
 use thiserror::Error;
 
 pub use changes::Changes;
-pub use environment::Environment;
+pub use environment::{Environment, user_name};
 pub use secret::Secret;
 
 use crate::limits::{self, SECRET_KEY_CHARS_MIN, TTL_SECONDS_MAX};

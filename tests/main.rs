@@ -7,6 +7,7 @@ mod conformance;
 mod faults;
 mod hostile;
 mod layers;
+mod lock_command;
 mod management;
 mod replicas;
 mod resources;

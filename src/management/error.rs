@@ -72,16 +72,34 @@ pub enum CommandError {
     /// The database's own tool is not there.
     #[error("cannot run {0}: {1}; install it, or open the database with another tool")]
     Shell(&'static str, io::Error),
+    /// What was asked of a server came to nothing.
+    #[error("{message}")]
+    Client {
+        /// What happened, and the cure.
+        message: String,
+        /// What the process ends with.
+        code: u8,
+    },
     /// The operating system refuses something else.
     #[error(transparent)]
     Io(#[from] io::Error),
 }
 
 impl CommandError {
-    /// 2 for what was asked wrongly, 1 for what could not be done.
+    /// What was asked of a server came to nothing.
+    pub(super) fn client(code: u8, message: impl ToString) -> Self {
+        Self::Client {
+            message: message.to_string(),
+            code,
+        }
+    }
+
+    /// 2 for what was asked wrongly, 1 for what could not be done; of those who
+    /// ask a server, their own.
     pub fn exit_code(&self) -> u8 {
         match self {
             Self::Settings(_) | Self::Url(_) | Self::Tls(_) | Self::Address(_) | Self::AuthUnset(_) => 2,
+            Self::Client { code, .. } => *code,
             _ => 1,
         }
     }

@@ -1,19 +1,25 @@
 //! The subcommands of `cls`, named as Django's `manage.py` names them: one
 //! command a file.
 
+mod become_command;
 mod break_lock;
 mod check;
 mod cleartokens;
 mod createtoken;
 mod dbshell;
 mod error;
+mod exit_code;
 mod listtokens;
+mod lock;
 mod logging;
+mod look;
 mod migrate;
 mod reload;
 mod revoketoken;
 mod runserver;
+mod server_options;
 mod showmigrations;
+mod shown;
 mod sqlmigrate;
 
 use clap::{Parser, Subcommand};
@@ -34,6 +40,33 @@ pub struct CommandLine {
 
 #[derive(Debug, Subcommand)]
 enum Command {
+    #[command(flatten)]
+    Asking(Asking),
+    #[command(flatten)]
+    Here(Here),
+}
+
+/// The commands that ask a server. They have no settings, and exit as
+/// [`exit_code`] says.
+#[derive(Debug, Subcommand)]
+enum Asking {
+    /// Run a command while holding a lock.
+    Lock(lock::Lock),
+    /// Show what is held.
+    Status(look::Status),
+    /// Show what becomes of a resource, a line at each change.
+    Watch(look::Watch),
+    /// Renew a lock that was acquired with a key that is known.
+    Renew(look::Renew),
+    /// Release a lock that was acquired with a key that is known.
+    Release(look::Release),
+    #[command(hide = true)]
+    Become(become_command::Become),
+}
+
+/// The commands that serve, or work on the database itself, by the settings.
+#[derive(Debug, Subcommand)]
+enum Here {
     /// Serve the API. On SQLite, missing migrations are applied first.
     Runserver(runserver::Runserver),
     /// Bring the database's schema up to date, or to a given migration.
@@ -59,23 +92,62 @@ enum Command {
 }
 
 impl CommandLine {
-    /// Reads the settings and runs the command.
-    pub fn run(self) -> Result<(), CommandError> {
+    /// Reads the arguments of this process; ends it where they ask for help, or
+    /// are wrong.
+    pub fn from_arguments() -> Self {
+        Self::try_parse().unwrap_or_else(|error| {
+            // Where it cannot be written nobody reads it.
+            let _ = error.print();
+            let command = std::env::args_os().nth(1).unwrap_or_default();
+            let asks_a_server = command.to_str().is_some_and(Asking::has_subcommand);
+            std::process::exit(match error.exit_code() {
+                0 => 0,
+                _ if asks_a_server => exit_code::USAGE.into(),
+                code => code,
+            })
+        })
+    }
+
+    /// Runs the command. Answers with the exit code.
+    pub fn run(self) -> Result<u8, CommandError> {
+        match self.command {
+            Command::Asking(command) => command.run(),
+            Command::Here(command) => command.run().map(|()| 0),
+        }
+    }
+}
+
+impl Asking {
+    fn run(self) -> Result<u8, CommandError> {
+        match self {
+            Self::Lock(command) => return command.run(),
+            Self::Status(command) => command.run(),
+            Self::Watch(command) => command.run(),
+            Self::Renew(command) => command.run(),
+            Self::Release(command) => command.run(),
+            Self::Become(command) => Err(command.run()),
+        }
+        .map(|()| 0)
+    }
+}
+
+impl Here {
+    fn run(self) -> Result<(), CommandError> {
         let environment = Environment::take()?;
         let settings = environment.settings()?;
         let logging = Logging::start(&settings.log_filter);
-        match self.command {
-            Command::Runserver(command) => command.run(settings, environment, logging),
-            Command::Migrate(command) => command.run(&settings),
-            Command::Showmigrations(command) => command.run(&settings),
-            Command::Sqlmigrate(command) => command.run(&settings),
-            Command::Check(command) => command.run(&settings),
-            Command::Dbshell(command) => command.run(&settings),
-            Command::Break(command) => command.run(&settings),
-            Command::Createtoken(command) => command.run(&settings),
-            Command::Listtokens(command) => command.run(&settings),
-            Command::Revoketoken(command) => command.run(&settings),
-            Command::Cleartokens(command) => command.run(&settings),
+        match self {
+            Self::Runserver(command) => command.run(settings, environment, logging),
+            Self::Migrate(command) => command.run(&settings),
+            Self::Showmigrations(command) => command.run(&settings),
+            Self::Sqlmigrate(command) => command.run(&settings),
+            Self::Check(command) => command.run(&settings),
+            Self::Dbshell(command) => command.run(&settings),
+            Self::Break(command) => command.run(&settings),
+            Self::Createtoken(command) => command.run(&settings),
+            Self::Listtokens(command) => command.run(&settings),
+            Self::Revoketoken(command) => command.run(&settings),
+            Self::Cleartokens(command) => command.run(&settings),
         }
     }
 }
@@ -86,4 +158,17 @@ fn migrated(settings: &Settings) -> Result<Database, CommandError> {
     let mut database = Database::open(&url, IfMissing::Refuse)?;
     database.require_migrated()?;
     Ok(database)
+}
+
+/// Runs something that asks a server, in this thread.
+fn in_runtime<T>(asking: impl Future<Output = Result<T, CommandError>>) -> Result<T, CommandError> {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    runtime.block_on(asking)
+}
+
+/// 160 bits by chance.
+fn random_text() -> Result<String, CommandError> {
+    let mut bytes = [0; 20];
+    getrandom::fill(&mut bytes).map_err(|e| std::io::Error::other(format!("there is no chance to be had: {e}")))?;
+    Ok(bytes.iter().map(|byte| format!("{byte:02x}")).collect())
 }

@@ -28,7 +28,9 @@ Send the `Fencing-Token` of your grant with each write to the thing that you gua
 has seen or asks `check`, because no lock keeps a client from waking up too late. \
 Send an `Idempotency-Key` with PUT and DELETE, and repeat a request whose answer was lost with the same key. \
 After a 503 the request may have been carried out or not; `Retry-After` says when to ask again.\n\n\
-Each path is the same without its final slash, and `/resource/` is the same as `/resources/`. OPTIONS is answered \
+Each path is the same without its final slash, and `/resource/` is the same as `/resources/`. \
+A resource whose name has a slash is below `/locks/`: `/locks/deploy%2Fprod/` and `/locks/deploy%2Fprod/check/` do \
+what `/resources/{name}/` and `/resources/{name}/check/` do. OPTIONS is answered \
 everywhere, HEAD wherever GET is. Texts are read as Django REST framework reads them: numbers may come as text and \
 text as numbers, white space around them does not count, unknown fields are ignored.";
 

@@ -13,7 +13,7 @@ use crate::lock::{
 use crate::resources::RequestLimits;
 use crate::rest::Query;
 use crate::rest::exceptions::FieldErrors;
-use crate::rest::fields::{CharField, Input, IntegerField, ListField, SegmentField};
+use crate::rest::fields::{CharField, Input, IntegerField, ListField};
 use crate::rest::parsers::Data;
 
 const NAME: CharField = CharField {
@@ -33,9 +33,7 @@ const FENCING_TOKEN: IntegerField<i64> = IntegerField {
     max_value: i64::MAX,
 };
 const RESOURCES: ListField = ListField {
-    child: SegmentField {
-        chars_max: NAME_CHARS_MAX,
-    },
+    child: NAME,
     elements_max: NAMES_TOGETHER_MAX,
 };
 const IDEMPOTENCY_KEY: CharField = CharField {

@@ -4,6 +4,10 @@
 //! that are no text come back as percent codes. With and without the final
 //! slash is the same resource: a redirect would turn PUT into GET in many
 //! clients, which would take the 200 for a lock.
+//!
+//! A name with a slash cannot be told from an action that way, and is 404 as in
+//! the original. Below `/locks/`, which the original does not have, the path is
+//! split first and decoded then: `/locks/deploy%2Fprod/` is that resource.
 
 use std::borrow::Cow;
 use std::fmt::Write;
@@ -41,6 +45,9 @@ pub enum Action {
 /// The prefix, and how the original's URL file spells it.
 const PREFIXES: [&str; 2] = ["/resources/", "/resource/"];
 
+/// Where a path is split before it is decoded.
+const SPLIT_FIRST: &str = "/locks/";
+
 const ACTIONS: [(&str, Action); 5] = [
     ("acquire", Action::Acquire),
     ("release", Action::Release),
@@ -51,6 +58,10 @@ const ACTIONS: [(&str, Action); 5] = [
 
 /// What is at `path`, if anything.
 pub fn route(path: &str) -> Option<Route<'_>> {
+    if let Some(rest) = path.strip_prefix(SPLIT_FIRST).filter(|rest| !rest.is_empty()) {
+        let (name, action) = name_and_action(rest)?;
+        return route_to(decode(name), action);
+    }
     match decode(path) {
         Cow::Borrowed(path) => route_of(path, Cow::Borrowed),
         Cow::Owned(path) => route_of(&path, |name| Cow::Owned(name.to_owned())),
@@ -65,19 +76,26 @@ fn route_of<'p, 'r>(path: &'p str, keep: impl Fn(&'p str) -> Cow<'r, str>) -> Op
         _ => {}
     }
     let rest = PREFIXES.iter().find_map(|prefix| path.strip_prefix(prefix))?;
+    let (name, action) = name_and_action(rest)?;
+    route_to(keep(name), action)
+}
+
+/// What stands before and behind the slash; the last one does not count.
+fn name_and_action(rest: &str) -> Option<(&str, Option<&str>)> {
     let rest = rest.strip_suffix('/').unwrap_or(rest);
     let (name, action) = match rest.split_once('/') {
         None => (rest, None),
         Some((name, action)) => (name, Some(action)),
     };
-    if name.is_empty() {
-        return None;
-    }
+    (!name.is_empty()).then_some((name, action))
+}
+
+fn route_to<'r>(name: Cow<'r, str>, action: Option<&str>) -> Option<Route<'r>> {
     match action {
-        None => Some(Route::Resource(keep(name))),
+        None => Some(Route::Resource(name)),
         Some(action) => {
             let (_, action) = ACTIONS.iter().find(|(word, _)| *word == action)?;
-            Some(Route::Action(keep(name), *action))
+            Some(Route::Action(name, *action))
         }
     }
 }
@@ -137,6 +155,17 @@ mod tests {
             ("/resources//acquire/", None),
             ("/resource/", None),
             ("/resource", None),
+            ("/locks/a/", Some("a")),
+            ("/locks/a", Some("a")),
+            ("/locks/deploy%2Fprod/", Some("deploy/prod")),
+            ("/locks/%2f/", Some("/")),
+            ("/locks/%252F/", Some("%2F")),
+            ("/locks/%C3/", Some("%C3")),
+            ("/locks/check/", Some("check")),
+            ("/locks/a/b/", None),
+            ("/locks/a//", None),
+            ("/locks//", None),
+            ("/%6cocks/a/", None),
             ("//resources/a/", None),
             ("/Resources/a/", None),
             ("/", None),
@@ -156,7 +185,6 @@ mod tests {
             ("/resources", Some(Route::Resources)),
             ("/locks/", Some(Route::Locks)),
             ("/locks", Some(Route::Locks)),
-            ("/locks/a/", None),
             ("/schema/", Some(Route::Schema)),
             ("/schema", Some(Route::Schema)),
             ("/resources/a/acquire/", action("a", Action::Acquire)),
@@ -164,6 +192,9 @@ mod tests {
             ("/resource/a/renew/", action("a", Action::Renew)),
             ("/resources/%61/check/", action("a", Action::Check)),
             ("/resources/a/break/", action("a", Action::Break)),
+            ("/locks/a%2Fb/renew/", action("a/b", Action::Renew)),
+            ("/locks/a%2Fcheck/check", action("a/check", Action::Check)),
+            ("/locks/a/b/check/", None),
             ("/resources/a/Check/", None),
             ("/resources/a/check/b/", None),
             ("/resources/a/check//", None),

@@ -9,7 +9,6 @@ mod char;
 mod choice;
 mod integer;
 mod list;
-mod segment;
 
 use std::borrow::Cow;
 
@@ -18,7 +17,6 @@ pub use char::CharField;
 pub use choice::ChoiceField;
 pub use integer::IntegerField;
 pub use list::{Items, ListField};
-pub use segment::SegmentField;
 
 use crate::rest::python;
 

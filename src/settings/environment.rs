@@ -99,3 +99,10 @@ fn unreadable(error: dotenvy::Error) -> SettingsError {
         error => error.to_string(),
     })
 }
+
+/// What the system calls whoever runs this process; `None` if it does not say.
+pub fn user_name() -> Option<String> {
+    ["USER", "LOGNAME"]
+        .iter()
+        .find_map(|name| std::env::var(name).ok().filter(|user| !user.is_empty()))
+}

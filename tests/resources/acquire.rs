@@ -40,6 +40,8 @@ pub(super) fn every_spelling_of_the_path_is_the_same_resource() {
         "/resource/x/",
         "/resource/x",
         "/resources/%78/",
+        "/locks/x/",
+        "/locks/%78",
     ];
 
     for acquired in spellings {
@@ -54,6 +56,31 @@ pub(super) fn every_spelling_of_the_path_is_the_same_resource() {
         let released = spellings[acquired.len() % spellings.len()];
         assert_eq!(client.request("DELETE", released, &by("a")).status, 204, "{released}");
     }
+}
+
+#[test]
+fn a_name_with_a_slash_is_reached_below_locks_and_nowhere_else() {
+    let server = Server::start();
+    let mut client = server.client();
+    let together = r#"{"resources": ["deploy/prod", "x"], "locked_by": "a", "ttl": 60}"#;
+
+    assert_eq!(client.request("POST", "/locks/", together).status, 200);
+    assert_eq!(client.request("PUT", "/locks/deploy%2Fprod/", &by("b")).status, 400);
+    let seen = client.request("GET", "/locks/deploy%2fprod", "").json();
+    assert_eq!(
+        (seen["name"].as_str(), seen["waiters"].as_i64()),
+        (Some("deploy/prod"), Some(0))
+    );
+    let renewed = client.request("POST", "/locks/deploy%2Fprod/renew/", &by("a"));
+    assert_eq!(renewed.status, 200, "{}", renewed.body);
+    for path in [
+        "/resources/deploy%2Fprod/",
+        "/resources/deploy/prod/",
+        "/locks/deploy/prod/",
+    ] {
+        assert_eq!(server.client().request("PUT", path, &by("b")).status, 404, "{path}");
+    }
+    assert_eq!(client.request("DELETE", "/locks/deploy%2Fprod/", &by("a")).status, 204);
 }
 
 #[test]

@@ -3,6 +3,7 @@
 
 mod certificates;
 mod client;
+mod lossy;
 mod machine;
 mod planted;
 mod postgres;
@@ -14,6 +15,7 @@ mod wire;
 
 pub use certificates::{Certified, Days};
 pub use client::{Answer, Client};
+pub use lossy::LossyProxy;
 pub use machine::Machine;
 pub use postgres::{Cluster, PostgresDatabase, PsqlSession};
 pub use proxy::{Lost, Proxy};

@@ -47,7 +47,8 @@ impl Cls {
         self
     }
 
-    fn command(&self, arguments: &[&str]) -> Command {
+    /// A command that is not run yet.
+    pub fn command(&self, arguments: &[&str]) -> Command {
         let cls = env!("CARGO_BIN_EXE_cls");
         let mut command = match self.prefix.split_first() {
             None => Command::new(cls),

@@ -53,7 +53,7 @@ pub(super) fn name() -> Object {
 }
 
 pub(super) fn names() -> Array {
-    let name = text(NAME_CHARS_MAX, SEGMENT, "A name as in a path.");
+    let name = text(NAME_CHARS_MAX, NO_NUL, "A name; it may have slashes.");
     ArrayBuilder::new()
         .items(name.min_length(Some(1)))
         .min_items(Some(1))

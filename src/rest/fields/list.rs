@@ -3,7 +3,7 @@
 use std::collections::HashSet;
 
 use crate::rest::exceptions::Problems;
-use crate::rest::fields::{Input, NULL, REQUIRED, SegmentField};
+use crate::rest::fields::{CharField, Input, NULL, REQUIRED};
 use crate::rest::parsers::json_items;
 
 const EMPTY: &str = "This list may not be empty.";
@@ -34,11 +34,12 @@ impl<'d> Items<'d> {
     }
 }
 
-/// A list of different segments that is required and not empty.
+/// A list of different names that is required and not empty. They are taken as
+/// they are, because a path is never trimmed.
 #[derive(Clone, Copy, Debug)]
 pub struct ListField {
     /// What each item must be.
-    pub child: SegmentField,
+    pub child: CharField,
     /// The most items.
     pub elements_max: usize,
 }
@@ -72,7 +73,7 @@ impl ListField {
         let mut valid = Vec::with_capacity(inputs.len());
         let mut invalid = Vec::new();
         for (at, input) in inputs.into_iter().enumerate() {
-            match self.child.validate(input) {
+            match self.child.validate_exact(input) {
                 Ok(item) => valid.push(item),
                 Err(messages) => invalid.push((at, messages)),
             }
@@ -97,7 +98,7 @@ mod tests {
     use super::*;
 
     const NAMES: ListField = ListField {
-        child: SegmentField { chars_max: 100 },
+        child: CharField { chars_max: 100 },
         elements_max: 3,
     };
 
@@ -144,7 +145,6 @@ mod tests {
                 r#"{"1":["This field may not be blank."],"2":["This field may not be null."]}"#,
             ),
             (r#"[["a"], "b"]"#, r#"{"0":["Not a valid string."]}"#),
-            (r#"["a/b"]"#, r#"{"0":["Slashes are not allowed."]}"#),
             (
                 r#"["a\ud800"]"#,
                 r#"{"0":["Surrogate characters are not allowed: U+D800."]}"#,

@@ -1,0 +1,194 @@
+//! Runs the command while the lock is held, and ends it when the lock is lost.
+//!
+//! What may happen between any two lines here: this process is stopped, or the
+//! machine suspended, for any time. So before anything of the command goes on
+//! after such a pause, the clock is looked at; and what the lock lasts for counts
+//! from before a request was sent.
+
+use std::process::Command;
+use std::time::Duration;
+
+use futures_util::FutureExt;
+use futures_util::future::select_all;
+use rustix::process::{Signal, getpgrp, getpid, kill_process, kill_process_group};
+
+use super::keep::{Grant, Keeper, Loss};
+use super::release::release;
+use super::{Talk, Wish};
+use crate::client::{Alarm, Api, SinceBoot};
+use crate::limits::{GIVE_BACK_WAIT_MAX, RELEASE_WAIT_MAX};
+use crate::management::CommandError;
+use crate::management::exit_code::LOST;
+use crate::supervise::{Change, Signals, Supervised};
+
+/// How often who does not end is killed once more: somebody may have been born.
+const KILL_AGAIN_INTERVAL: Duration = Duration::from_millis(10);
+
+/// Runs what `launcher` starts. `ends_at_once` is whether the lock is released
+/// when that ends, whatever it has left running.
+///
+/// Answers with the exit code.
+pub(super) async fn run(
+    api: &Api,
+    wish: &Wish,
+    grants: Vec<Grant>,
+    launcher: &mut Command,
+    signals: Signals,
+    ends_at_once: bool,
+    talk: Talk,
+) -> Result<u8, CommandError> {
+    let keepers: Vec<_> = grants.iter().map(|grant| Keeper::new(api, wish, grant)).collect();
+    let trusted_until = || {
+        let each = keepers.iter().map(Keeper::trusted_until);
+        each.min().unwrap_or_else(SinceBoot::now)
+    };
+    // Not before the grant: by default they stop this process, which has nothing else to do then.
+    let job_control = Signals::hear(&[Signal::TSTP, Signal::CONT])?;
+    let mut running = Running {
+        command: Supervised::start(launcher)?,
+        signals,
+        job_control,
+        ends_at_once,
+        talk,
+    };
+    let losing = select_all(keepers.iter().map(|keeper| keeper.keep().boxed_local()));
+    let loss = running
+        .until_end_or(losing.map(|(loss, ..)| loss), &trusted_until)
+        .await;
+    running.command.take_terminal();
+    let Some((grant, loss)) = loss else {
+        let code = running.command.ended().map_or(LOST, |ended| ended.exit_code());
+        let losses = release(api, wish, &grants, RELEASE_WAIT_MAX).await?;
+        return Ok(running.released(&losses, code, wish));
+    };
+    let (why, kill_at) = match &loss {
+        Loss::NotTrusted(failure) => (
+            format!("it could not be renewed: {failure}"),
+            trusted_until() + wish.terms().grace(),
+        ),
+        Loss::Told(said) => (said.clone(), SinceBoot::now() + wish.terms().grace()),
+    };
+    talk.warn(format!("lost the lock on {}: {why}; ending the command", grant.name));
+    running.end(kill_at).await?;
+    // Whatever is ours yet nobody needs any more.
+    release(api, wish, &grants, GIVE_BACK_WAIT_MAX).await?;
+    Ok(LOST)
+}
+
+/// A command while its lock is held.
+struct Running {
+    command: Supervised,
+    signals: Signals,
+    job_control: Signals,
+    ends_at_once: bool,
+    talk: Talk,
+}
+
+impl Running {
+    /// Passes on what is heard until the command has ended, which is `None`, or
+    /// `losing` says that the lock is lost.
+    async fn until_end_or<L>(
+        &mut self,
+        losing: impl Future<Output = L>,
+        trusted_until: &impl Fn() -> SinceBoot,
+    ) -> Option<L> {
+        let mut losing = std::pin::pin!(losing);
+        loop {
+            tokio::select! {
+                biased;
+                loss = &mut losing => return Some(loss),
+                signal = self.job_control.next() => {
+                    if signal == Signal::TSTP {
+                        self.command.signal(Signal::TSTP);
+                        stop_this_process();
+                    }
+                    self.go_on(trusted_until);
+                }
+                signal = self.signals.next() => self.command.signal(signal),
+                change = self.command.change() => match change {
+                    Change::WantsTerminal if self.command.give_terminal() => {}
+                    Change::WantsTerminal => {
+                        // We are in the background ourselves, as our shell has to learn.
+                        stop_this_group();
+                        self.go_on(trusted_until);
+                    }
+                    Change::StoppedByTerminal => {
+                        self.command.take_terminal();
+                        stop_this_group();
+                        self.go_on(trusted_until);
+                        self.command.give_terminal();
+                    }
+                    Change::Ended(_) if self.ends_at_once => return None,
+                    Change::Ended(_) => {
+                        self.command.take_terminal();
+                        if self.command.is_alive() {
+                            self.talk.tell("the command has ended; waiting for what it has started");
+                        }
+                    }
+                    Change::Gone => return None,
+                },
+            }
+        }
+    }
+
+    /// Lets the command go on after we were stopped, if the lock is still to be
+    /// believed in; else none of it takes another step.
+    fn go_on(&mut self, trusted_until: &impl Fn() -> SinceBoot) {
+        if trusted_until().has_come() {
+            self.command.kill();
+        } else {
+            self.command.signal(Signal::CONT);
+        }
+    }
+
+    /// Ends the command and all that it has started: it is asked to, and at
+    /// `kill_at` made to.
+    async fn end(&mut self, kill_at: SinceBoot) -> Result<(), CommandError> {
+        let mut alarm = Alarm::new()?;
+        // Whoever is stopped goes on to hear it: not if it is too late for that.
+        if !kill_at.has_come() {
+            self.command.terminate();
+        }
+        tokio::select! {
+            () = self.command.gone() => return Ok(()),
+            () = alarm.until(kill_at) => {}
+        }
+        loop {
+            self.command.kill();
+            tokio::select! {
+                () = self.command.gone() => return Ok(()),
+                () = tokio::time::sleep(KILL_AGAIN_INTERVAL) => {}
+            }
+        }
+    }
+
+    /// The exit code after a release.
+    fn released(&self, losses: &[(&Grant, Loss)], code: u8, wish: &Wish) -> u8 {
+        let mut was_lost = false;
+        for (grant, loss) in losses {
+            match loss {
+                Loss::Told(said) => {
+                    let name = &grant.name;
+                    self.talk
+                        .warn(format!("the lock on {name} was lost before the command ended: {said}"));
+                    was_lost = true;
+                }
+                Loss::NotTrusted(failure) => self.talk.warn(format!(
+                    "{} could not be released: {failure}; it is free in {} s at most",
+                    grant.name, wish.ttl
+                )),
+            }
+        }
+        if was_lost { LOST } else { code }
+    }
+}
+
+/// As the terminal would have done if we did not hear the signal.
+fn stop_this_process() {
+    let _ = kill_process(getpid(), Signal::STOP);
+}
+
+/// The same for all of the pipeline that we are in.
+fn stop_this_group() {
+    let _ = kill_process_group(getpgrp(), Signal::STOP);
+}
