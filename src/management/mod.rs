@@ -51,7 +51,7 @@ enum Command {
 #[derive(Debug, Subcommand)]
 enum Asking {
     /// Run a command while holding a lock.
-    Lock(lock::Lock),
+    Lock(Box<lock::Lock>),
     /// Show what is held.
     Status(look::Status),
     /// Show what becomes of a resource, a line at each change.
