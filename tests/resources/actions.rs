@@ -171,7 +171,7 @@ pub(super) fn other_methods_are_refused_and_change_nothing() {
         "/resources/r/steal/",
         "/resources/r/acquire/x/",
         "/resources//acquire/",
-        "/locks/x/",
+        "/locks/x/steal/",
         "/resources/a%2Facquire%2Fb/",
     ] {
         assert_eq!(client.request("POST", path, "").status, 404, "{path}");

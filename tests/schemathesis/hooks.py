@@ -31,6 +31,7 @@ ast.parse = parse_alone
 # As the server has it, so that no wait holds up the run.
 MAX_TIMEOUT = 1
 SECONDS_MAX = 2147483647
+TTL_MIN = 30
 
 
 def shorten(fields, name):
@@ -48,7 +49,11 @@ def map_query(context, query):
 
 @schemathesis.hook
 def map_body(context, body):
-    return shorten(body, "timeout")
+    body = shorten(body, "timeout")
+    # On a busy machine a lock of a second may be over before it is answered, which is 503.
+    if isinstance(body, dict) and body.get("ttl") in range(1, TTL_MIN):
+        body["ttl"] = TTL_MIN
+    return body
 
 
 def is_plain(text):
@@ -71,6 +76,9 @@ def said_of(response):
 @schemathesis.check
 def valid_data_is_refused_for_its_state_only(ctx, response, case):
     if case.meta is None or not case.meta.generation.mode.is_positive:
+        return
+    if "/" in str((case.path_parameters or {}).get("name", "")):
+        # From a list, whose names may have slashes: those are below /locks/.
         return
     said = said_of(response)
     said = said if isinstance(said, dict) else {}

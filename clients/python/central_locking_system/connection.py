@@ -180,7 +180,8 @@ class Server:
         return f"<Server {scheme}://{self._host}{port}{self._prefix}>"
 
     def path(self, name: str) -> str:
-        return f"{self._prefix}/resources/{quote(name, safe='')}/"
+        # Below /resources/ there are no names with slashes.
+        return f"{self._prefix}/locks/{quote(name, safe='')}/"
 
     def headers(self, key: str | None) -> dict[str, str]:
         return self._headers if key is None else {**self._headers, "Idempotency-Key": key}

@@ -38,7 +38,7 @@ class Lock:
 
     Parameters:
 
-    name: 1 to 100 characters, without a slash.
+    name: 1 to 100 characters.
     ttl: whole seconds, 1 to 2147483647, after which a lock ends whose holder is
         gone. Some times as long as the longest pause of a healthy program.
     blocking_timeout: seconds for which ``with`` waits; as long as it takes if
@@ -68,8 +68,8 @@ class Lock:
         ca_file: str | None = None,
         ssl_context: ssl.SSLContext | None = None,
     ) -> None:
-        if not isinstance(name, str) or not name or "/" in name:
-            raise ValueError("name must be text of at least one character, without a slash")
+        if not isinstance(name, str) or not name:
+            raise ValueError("name must be text of at least one character")
         if isinstance(ttl, bool) or not isinstance(ttl, int) or not 1 <= ttl <= TTL_MAX:
             raise ValueError(f"ttl must be whole seconds, 1 to {TTL_MAX}")
         if key is not None and not key:

@@ -21,6 +21,7 @@ import unittest
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote
 
 from central_locking_system import Lock
 
@@ -112,19 +113,19 @@ class Server:
             connection.close()
 
     def look(self, name: str) -> Any:
-        return self.ask("GET", f"/resources/{name}/")
+        return self.ask("GET", f"/locks/{quote(name, safe='')}/")
 
     def hold(self, name: str) -> None:
         """Somebody else acquires it."""
-        answer = self.ask("PUT", f"/resources/{name}/", {"locked_by": "somebody", "ttl": 600})
+        answer = self.ask("PUT", f"/locks/{quote(name, safe='')}/", {"locked_by": "somebody", "ttl": 600})
         assert "Success" in answer, answer
 
     def give_up(self, name: str) -> None:
         """And releases it."""
-        assert self.ask("DELETE", f"/resources/{name}/", {"locked_by": "somebody"}) is None
+        assert self.ask("DELETE", f"/locks/{quote(name, safe='')}/", {"locked_by": "somebody"}) is None
 
     def break_lock(self, name: str) -> None:
-        assert "Success" in self.ask("POST", f"/resources/{name}/break/", {"reason": "a test"})
+        assert "Success" in self.ask("POST", f"/locks/{quote(name, safe='')}/break/", {"reason": "a test"})
 
     def until_waiting(self, name: str, count: int) -> None:
         eventually(f"{count} wait for {name}", lambda: bool(self.look(name)["waiters"] == count))
@@ -210,7 +211,7 @@ class ServerTest(unittest.TestCase):
 
     def setUp(self) -> None:
         #: Of a resource that no other test has.
-        self.name = f"{type(self).__name__}-{next(_numbers)}"
+        self.name = f"{type(self).__name__}/{next(_numbers)}"
 
     def lock(self, **parameters: Any) -> Lock:
         """A lock on it."""
