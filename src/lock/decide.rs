@@ -207,6 +207,10 @@ fn decide_break(
     if resource.is_free_at(now) {
         return Outcome::NotAcquired;
     }
+    let meant = break_lock.fencing_token;
+    if meant.is_some_and(|token| token != resource.fencing_token) {
+        return Outcome::InvalidUnlock;
+    }
     let before = Snapshot::of(resource, now, None);
     // Higher than that of whoever still believes to hold it, and nobody's.
     resource.fencing_token = tokens.take();

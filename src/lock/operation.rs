@@ -95,6 +95,8 @@ pub struct BreakLock {
     pub by: Option<Owner>,
     /// For people.
     pub reason: Reason,
+    /// The grant that is meant, if not whichever stands.
+    pub fencing_token: Option<FencingToken>,
 }
 
 /// What becomes of the label of a lock that is renewed.

@@ -111,6 +111,7 @@ async fn break_lock(context: &Context, name: &str, request: &mut Request, caller
     let break_lock = BreakLock {
         by: caller.owner().cloned(),
         reason,
+        fencing_token: None,
     };
     let wrong = break_lock.reason.clone();
     match context.engine.break_lock(name, break_lock).await.map_err(unavailable)? {
