@@ -47,6 +47,11 @@ static SQLITE: Known = Known {
             up: include_str!("../../migrations/sqlite/0003_access/up.sql"),
             down: include_str!("../../migrations/sqlite/0003_access/down.sql"),
         },
+        Sql {
+            name: "0005_info",
+            up: include_str!("../../migrations/sqlite/0005_info/up.sql"),
+            down: include_str!("../../migrations/sqlite/0005_info/down.sql"),
+        },
     ],
 };
 
@@ -67,6 +72,11 @@ static POSTGRES: Known = Known {
             name: "0003_access",
             up: include_str!("../../migrations/postgres/0003_access/up.sql"),
             down: include_str!("../../migrations/postgres/0003_access/down.sql"),
+        },
+        Sql {
+            name: "0005_info",
+            up: include_str!("../../migrations/postgres/0005_info/up.sql"),
+            down: include_str!("../../migrations/postgres/0005_info/down.sql"),
         },
     ],
 };

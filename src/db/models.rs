@@ -5,7 +5,9 @@ use serde::{Deserialize, Serialize};
 
 use crate::clock::Timestamp;
 use crate::db::schema::resources;
-use crate::lock::{Break, FencingToken, Label, Lock, LockedBy, Owner, Reason, RequestId, Resource, ResourceName, Ttl};
+use crate::lock::{
+    Break, FencingToken, Info, Label, Lock, LockedBy, Owner, Reason, RequestId, Resource, ResourceName, Ttl,
+};
 
 /// A row of `resources` without its name, which the reader knows.
 #[derive(Queryable, Selectable)]
@@ -23,6 +25,7 @@ pub(super) struct ResourceRow {
     told_again: Option<i64>,
     owner: Option<String>,
     broken: Option<String>,
+    info: Option<String>,
 }
 
 impl ResourceRow {
@@ -31,6 +34,7 @@ impl ResourceRow {
     pub(super) fn into_resource(self, name: ResourceName) -> Result<Resource, &'static str> {
         let request = |text: Option<String>| text.map(|text| RequestId::from_text(&text).ok_or(())).transpose();
         let label = |text: Option<String>| text.map(|text| Label::new(&text).ok_or(())).transpose();
+        let info = |text: Option<String>| text.map(|text| Info::new(&text).ok_or(())).transpose();
         let owner = |text: Option<String>| text.map(|text| Owner::new(&text).ok_or(())).transpose();
         let broken = self.broken.map(|text| broken_from_json(&text).ok_or("broken"));
         let lock = match self.locked_by {
@@ -43,6 +47,7 @@ impl ResourceRow {
                 acquired_at: Timestamp::from_us(self.acquired_at_us.ok_or("acquired_at_us")?),
                 expires_at: self.expires_at_us.map(Timestamp::from_us),
                 label: label(self.label).map_err(|()| "label")?,
+                info: info(self.info).map_err(|()| "info")?,
                 request: request(self.acquire_request).map_err(|()| "acquire_request")?,
                 is_told_again: self.told_again.is_some(),
             }),
@@ -59,7 +64,7 @@ impl ResourceRow {
 }
 
 /// What a decision changes, in the order in which it is written.
-pub(super) const TEXTS: [&str; 3] = ["locked_by", "label", "owner"];
+pub(super) const TEXTS: [&str; 4] = ["locked_by", "label", "owner", "info"];
 pub(super) const COMPOSED: [&str; 3] = ["acquire_request", "release_request", "broken"];
 pub(super) const NUMBERS: [&str; 5] = ["ttl", "acquired_at_us", "expires_at_us", "released_at_us", "told_again"];
 
@@ -84,6 +89,7 @@ impl<'r> From<&'r Resource> for Columns<'r> {
                 lock.map(|lock| lock.locked_by.reveal()),
                 lock.and_then(|lock| lock.label.as_ref()).map(Label::as_str),
                 lock.and_then(|lock| lock.locked_by.owner()).map(Owner::as_str),
+                lock.and_then(|lock| lock.info.as_ref()).map(Info::reveal),
             ],
             composed: [
                 request(lock.and_then(|lock| lock.request.as_ref())),

@@ -31,6 +31,8 @@ diesel::table! {
         owner -> Nullable<Text>,
         /// How the latest lock was broken, if it was: JSON.
         broken -> Nullable<Text>,
+        /// What the holder says of itself, for programs of its kind.
+        info -> Nullable<Text>,
     }
 }
 

@@ -126,6 +126,7 @@ fn decide_acquire(
         acquired_at: now,
         expires_at,
         label: acquire.label.clone(),
+        info: acquire.info.clone(),
         request: acquire.request.clone(),
         is_told_again: false,
     });

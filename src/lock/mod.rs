@@ -20,7 +20,7 @@ pub use batch::{Batch, Circle, HandOver};
 pub use decide::{FencingCounter, Rules, decide};
 pub use operation::{Acquire, BreakLock, Grant, NewLabel, Operation, Outcome, Release, Renew};
 pub use request::{Likeness, RequestId};
-pub use resource::{Break, FencingToken, Label, Lock, LockedBy, Owner, Reason, Resource, ResourceName, Ttl};
+pub use resource::{Break, FencingToken, Info, Label, Lock, LockedBy, Owner, Reason, Resource, ResourceName, Ttl};
 pub use rows::{Ahead, Change, Joined, Rows};
 pub use snapshot::{Held, Snapshot};
 pub use waiting_line::{Place, StillWaits, Waiter, WaitingLines};

@@ -5,7 +5,7 @@
 
 use crate::clock::Timestamp;
 use crate::lock::{
-    Break, Change, FencingToken, Label, LockedBy, Owner, Reason, RequestId, ResourceName, Snapshot, Ttl,
+    Break, Change, FencingToken, Info, Label, LockedBy, Owner, Reason, RequestId, ResourceName, Snapshot, Ttl,
 };
 
 /// Something to be done to one resource.
@@ -37,6 +37,8 @@ pub struct Acquire {
     pub ttl: Option<Ttl>,
     /// For people.
     pub label: Option<Label>,
+    /// What the holder says of itself.
+    pub info: Option<Info>,
     /// So that it may be sent again.
     pub request: Option<RequestId>,
 }
@@ -48,6 +50,7 @@ impl Acquire {
             locked_by,
             ttl: None,
             label: None,
+            info: None,
             request: None,
         }
     }

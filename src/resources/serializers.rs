@@ -131,6 +131,7 @@ impl<'d> Fields<'d> {
                         key,
                         owner,
                         parts.into_iter().chain(names_of(&wanted).into_iter().map(Some)),
+                        info: None,
                     )
                 });
                 Ok(Acquisition {

@@ -29,6 +29,7 @@ fn held(expires_at: Option<Timestamp>) -> Resource {
             acquired_at: Timestamp::from_us(5),
             expires_at,
             label: None,
+            info: None,
             request: None,
             is_told_again: false,
         }),

@@ -48,6 +48,7 @@ impl Wish {
             locked_by: key_of(self.key),
             ttl: self.ttl.map(ttl_of),
             label: self.label.map(label_of),
+            info: None,
             request: self.request.and_then(|request| request_of(request, self)),
         }
     }

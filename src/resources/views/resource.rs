@@ -224,6 +224,7 @@ fn show_grant(snapshot: &mut Snapshot, grant: &Grant, acquire: Acquire) {
     snapshot.held = Some(Held {
         owner: acquire.locked_by.owner().cloned(),
         label: acquire.label,
+        info: acquire.info,
         ttl: acquire.ttl,
         acquired_at: grant.acquired_at,
         expires_at: grant.expires_at,
