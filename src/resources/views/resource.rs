@@ -1,5 +1,7 @@
 //! The view of one resource, and what the views of its actions share with it.
 
+use std::time::Duration;
+
 use actix_web::http::header::{CACHE_CONTROL, ETAG, HeaderName, HeaderValue};
 use actix_web::http::{Method, StatusCode};
 use serde::Serialize;
@@ -21,7 +23,7 @@ use crate::rest::exceptions::ApiException;
 use crate::rest::{Request, Response, View, ViewResult};
 
 /// The number by which a guarded system tells a late writer.
-const FENCING_TOKEN: HeaderName = HeaderName::from_static("fencing-token");
+pub(super) const FENCING_TOKEN: HeaderName = HeaderName::from_static("fencing-token");
 
 /// RFC 7240.
 const PREFERENCE_APPLIED: HeaderName = HeaderName::from_static("preference-applied");
@@ -135,18 +137,7 @@ pub(super) async fn acquire(context: &Context, name: &str, request: &mut Request
     request.forget_body();
     let wants_representation = shows(request, caller, name.as_str());
     let asked = wants_representation.then(|| (name.clone(), acquire.clone()));
-    let waited = timeout.map(|_| name.clone());
-    let waiting = timeout.map(|_| may_wait(context, request, caller)).transpose()?;
-    let answer = context.engine.acquire(name, acquire, timeout).await;
-    drop(waiting);
-    if let Some(name) = waited {
-        let granted = match &answer {
-            Ok(Answer::Decided(Outcome::Acquired(grant))) => std::slice::from_ref(grant),
-            _ => &[],
-        };
-        require_still(context, caller, vec![name], granted).await?;
-    }
-    let (status, said, grant) = match answer.map_err(unavailable)? {
+    let (status, said, grant) = match acquire_or_wait(context, request, caller, (name, acquire, timeout)).await? {
         Answer::Decided(Outcome::Acquired(grant) | Outcome::AcquiredBefore(grant)) => {
             let success = Success { success: ACQUIRED };
             (StatusCode::OK, Said::Success(success), Some(grant))
@@ -175,6 +166,31 @@ pub(super) async fn acquire(context: &Context, name: &str, request: &mut Request
         None => response,
         Some(grant) => response.with_header(FENCING_TOKEN, HeaderValue::from(grant.fencing_token.as_i64())),
     })
+}
+
+/// Takes the lock, or waits for it as one of those of its client, whose token
+/// has to be good still when the wait is over.
+///
+/// Errors: 429 if as many of the client's wait as may, or too many of all; 401
+/// and 503 as for who asks.
+pub(super) async fn acquire_or_wait(
+    context: &Context,
+    request: &Request,
+    caller: &Caller,
+    (name, acquire, timeout): (ResourceName, Acquire, Option<Duration>),
+) -> Result<Answer, ApiException> {
+    let waited = timeout.map(|_| name.clone());
+    let waiting = timeout.map(|_| may_wait(context, request, caller)).transpose()?;
+    let answer = context.engine.acquire(name, acquire, timeout).await;
+    drop(waiting);
+    if let Some(name) = waited {
+        let granted = match &answer {
+            Ok(Answer::Decided(Outcome::Acquired(grant))) => std::slice::from_ref(grant),
+            _ => &[],
+        };
+        require_still(context, caller, vec![name], granted).await?;
+    }
+    answer.map_err(unavailable)
 }
 
 /// Refuses somebody whose token was revoked or ran out while they waited. What
