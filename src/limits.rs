@@ -14,6 +14,13 @@ pub const LOCKED_BY_CHARS_MAX: usize = 100;
 /// Characters of a label: a line on a screen and some more.
 pub const LABEL_CHARS_MAX: usize = 200;
 
+/// Characters of each text in Terraform's LockInfo; the longest is `user@host`.
+pub const LOCK_INFO_TEXT_CHARS_MAX: usize = 200;
+
+/// Characters of what a holder says of itself: a LockInfo of the longest texts,
+/// each character of which JSON writes with six. A usual one has 200.
+pub const INFO_CHARS_MAX: usize = 8192;
+
 /// Characters of the name of a token, which owns locks.
 pub const OWNER_CHARS_MAX: usize = 100;
 

@@ -27,7 +27,7 @@ use crate::limits::{
 use crate::resources::urls::{self, Action, Route};
 use crate::resources::{
     AcquireView, BreakView, CheckView, Context, LocksView, ReleaseView, RenewView, ResourceListView, ResourceView,
-    SchemaView,
+    SchemaView, TerraformView,
 };
 use crate::rest::{BodyRoom, Request, dispatch, error_response, give_up_body, html_page, skip_body};
 use crate::tls::Tls;
@@ -237,6 +237,7 @@ async fn dispatch_other(context: &Context, route: Route<'_>, request: Request) -
         Route::Resource(name) => dispatch(&ResourceView { context, name: &name }, request).await,
         Route::Resources => dispatch(&ResourceListView { context }, request).await,
         Route::Locks => dispatch(&LocksView { context }, request).await,
+        Route::Terraform(name) => dispatch(&TerraformView { context, name: &name }, request).await,
         Route::Schema => dispatch(&SchemaView { context }, request).await,
         Route::Action(name, Action::Acquire) => dispatch(&AcquireView { context, name: &name }, request).await,
         Route::Action(name, Action::Release) => dispatch(&ReleaseView { context, name: &name }, request).await,

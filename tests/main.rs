@@ -1,6 +1,7 @@
 //! Every test that needs a running server, a file or a process. The folders
 //! mirror what they test: URLs, commands, faults.
 
+#[macro_use]
 mod access;
 mod clients;
 mod conformance;
@@ -14,4 +15,5 @@ mod resources;
 mod secrets;
 mod store;
 mod support;
+mod terraform;
 mod tls;

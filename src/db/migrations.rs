@@ -52,6 +52,11 @@ static SQLITE: Known = Known {
             up: include_str!("../../migrations/sqlite/0004_lock_clients/up.sql"),
             down: include_str!("../../migrations/sqlite/0004_lock_clients/down.sql"),
         },
+        Sql {
+            name: "0005_info",
+            up: include_str!("../../migrations/sqlite/0005_info/up.sql"),
+            down: include_str!("../../migrations/sqlite/0005_info/down.sql"),
+        },
     ],
 };
 
@@ -77,6 +82,11 @@ static POSTGRES: Known = Known {
             name: "0004_lock_clients",
             up: include_str!("../../migrations/postgres/0004_lock_clients/up.sql"),
             down: include_str!("../../migrations/postgres/0004_lock_clients/down.sql"),
+        },
+        Sql {
+            name: "0005_info",
+            up: include_str!("../../migrations/postgres/0005_info/up.sql"),
+            down: include_str!("../../migrations/postgres/0005_info/down.sql"),
         },
     ],
 };

@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 use crate::clock::Timestamp;
 use crate::db::schema::resources;
 use crate::lock::{
-    Break, ClientName, FencingToken, FormerHolder, Label, Lock, LockedBy, Owner, Reason, RequestId, Resource,
+    Break, ClientName, FencingToken, FormerHolder, Info, Label, Lock, LockedBy, Owner, Reason, RequestId, Resource,
     ResourceName, Ttl,
 };
 
@@ -27,6 +27,7 @@ pub(super) struct ResourceRow {
     owner: Option<String>,
     broken: Option<String>,
     client: Option<String>,
+    info: Option<String>,
 }
 
 impl ResourceRow {
@@ -35,6 +36,7 @@ impl ResourceRow {
     pub(super) fn into_resource(self, name: ResourceName) -> Result<Resource, &'static str> {
         let request = |text: Option<String>| text.map(|text| RequestId::from_text(&text).ok_or(())).transpose();
         let label = |text: Option<String>| text.map(|text| Label::new(&text).ok_or(())).transpose();
+        let info = |text: Option<String>| text.map(|text| Info::new(&text).ok_or(())).transpose();
         let owner = |text: Option<String>| text.map(|text| Owner::new(&text).ok_or(())).transpose();
         let broken = self.broken.map(|text| broken_from_json(&text).ok_or("broken"));
         let lock = match self.locked_by {
@@ -48,6 +50,7 @@ impl ResourceRow {
                 expires_at: self.expires_at_us.map(Timestamp::from_us),
                 label: label(self.label).map_err(|()| "label")?,
                 client: self.client.as_deref().map(ClientName::new),
+                info: info(self.info).map_err(|()| "info")?,
                 request: request(self.acquire_request).map_err(|()| "acquire_request")?,
                 is_told_again: self.told_again.is_some(),
             }),
@@ -64,7 +67,7 @@ impl ResourceRow {
 }
 
 /// What a decision changes, in the order in which it is written.
-pub(super) const TEXTS: [&str; 4] = ["locked_by", "label", "owner", "client"];
+pub(super) const TEXTS: [&str; 5] = ["locked_by", "label", "owner", "client", "info"];
 pub(super) const COMPOSED: [&str; 3] = ["acquire_request", "release_request", "broken"];
 pub(super) const NUMBERS: [&str; 5] = ["ttl", "acquired_at_us", "expires_at_us", "released_at_us", "told_again"];
 
@@ -90,6 +93,7 @@ impl<'r> From<&'r Resource> for Columns<'r> {
                 lock.and_then(|lock| lock.label.as_ref()).map(Label::as_str),
                 lock.and_then(|lock| lock.locked_by.owner()).map(Owner::as_str),
                 lock.and_then(|lock| lock.client.as_ref()).map(ClientName::as_str),
+                lock.and_then(|lock| lock.info.as_ref()).map(Info::reveal),
             ],
             composed: [
                 request(lock.and_then(|lock| lock.request.as_ref())),

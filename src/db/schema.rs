@@ -33,6 +33,8 @@ diesel::table! {
         broken -> Nullable<Text>,
         /// Who asked for the lock, where that is counted.
         client -> Nullable<Text>,
+        /// What the holder says of itself, for programs of its kind.
+        info -> Nullable<Text>,
     }
 }
 

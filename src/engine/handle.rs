@@ -125,7 +125,8 @@ impl Engine {
 
     /// Frees `name` without its key.
     ///
-    /// Answers with `Broken` or `NotAcquired`.
+    /// Answers with `Broken`, `NotAcquired` or `InvalidUnlock` (another grant was
+    /// meant).
     pub async fn break_lock(&self, name: ResourceName, break_lock: BreakLock) -> Result<Outcome, Unavailable> {
         self.decide(Wish::One(name, Operation::Break(break_lock))).await
     }

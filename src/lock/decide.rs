@@ -135,6 +135,7 @@ fn decide_acquire(
         expires_at,
         label: acquire.label.clone(),
         client: acquire.client.clone(),
+        info: acquire.info.clone(),
         request: acquire.request.clone(),
         is_told_again: false,
     });
@@ -216,6 +217,10 @@ fn decide_break(
     let Some(lock) = resource.holder_at(now) else {
         return Outcome::NotAcquired;
     };
+    let meant = break_lock.fencing_token;
+    if meant.is_some_and(|token| token != resource.fencing_token) {
+        return Outcome::InvalidUnlock;
+    }
     let holder = FormerHolder::of(&resource.name, &lock.locked_by);
     let before = Snapshot::of(resource, now, None);
     // Higher than that of whoever still believes to hold it, and nobody's.

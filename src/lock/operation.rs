@@ -5,7 +5,8 @@
 
 use crate::clock::Timestamp;
 use crate::lock::{
-    Break, Change, ClientName, FencingToken, Label, LockedBy, Owner, Reason, RequestId, ResourceName, Snapshot, Ttl,
+    Break, Change, ClientName, FencingToken, Info, Label, LockedBy, Owner, Reason, RequestId, ResourceName, Snapshot,
+    Ttl,
 };
 
 /// Something to be done to one resource.
@@ -39,6 +40,8 @@ pub struct Acquire {
     pub label: Option<Label>,
     /// Among whose locks it counts, if they are counted.
     pub client: Option<ClientName>,
+    /// What the holder says of itself.
+    pub info: Option<Info>,
     /// So that it may be sent again.
     pub request: Option<RequestId>,
 }
@@ -51,6 +54,7 @@ impl Acquire {
             ttl: None,
             label: None,
             client: None,
+            info: None,
             request: None,
         }
     }
@@ -98,6 +102,8 @@ pub struct BreakLock {
     pub by: Option<Owner>,
     /// For people.
     pub reason: Reason,
+    /// The grant that is meant, if not whichever stands.
+    pub fencing_token: Option<FencingToken>,
 }
 
 /// What becomes of the label of a lock that is renewed.

@@ -12,7 +12,9 @@ use std::time::Duration;
 use subtle::ConstantTimeEq;
 
 use crate::clock::Timestamp;
-use crate::limits::{LABEL_CHARS_MAX, LOCKED_BY_CHARS_MAX, NAME_CHARS_MAX, OWNER_CHARS_MAX, TTL_SECONDS_MAX};
+use crate::limits::{
+    INFO_CHARS_MAX, LABEL_CHARS_MAX, LOCKED_BY_CHARS_MAX, NAME_CHARS_MAX, OWNER_CHARS_MAX, TTL_SECONDS_MAX,
+};
 use crate::lock::{Break, RequestId};
 
 /// The name of a resource: 1 to 100 characters, none of them U+0000.
@@ -156,6 +158,31 @@ impl ClientName {
     }
 }
 
+/// What a holder says of itself, for programs of its own kind that are refused:
+/// 1 to 8192 characters, none of them U+0000. It may have the key, as Terraform's
+/// does, so it cannot be printed and is in no representation. Cloning copies a
+/// pointer.
+#[derive(Clone, PartialEq, Eq, Hash)]
+pub struct Info(Arc<str>);
+
+impl Info {
+    /// `None` if the text is not such an info.
+    pub fn new(text: &str) -> Option<Self> {
+        is_text_up_to(INFO_CHARS_MAX, text).then(|| Self(text.into()))
+    }
+
+    /// The text, for the store and for those to whom the holder speaks.
+    pub fn reveal(&self) -> &str {
+        &self.0
+    }
+}
+
+impl fmt::Debug for Info {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Info(…)")
+    }
+}
+
 pub(super) fn is_text_up_to(chars_max: usize, text: &str) -> bool {
     let short_enough = text.len() <= chars_max || text.chars().count() <= chars_max;
     !text.is_empty() && short_enough && !text.contains('\0')
@@ -228,6 +255,8 @@ pub struct Lock {
     pub label: Option<Label>,
     /// Among whose locks it counts, if they are counted.
     pub client: Option<ClientName>,
+    /// What the holder says of itself.
+    pub info: Option<Info>,
     /// The request that was granted, if it may be sent again.
     pub request: Option<RequestId>,
     /// Whether the grant was told to that request more than once. Then it is not

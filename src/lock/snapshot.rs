@@ -6,7 +6,7 @@
 use std::time::Duration;
 
 use crate::clock::Timestamp;
-use crate::lock::{FencingToken, Label, Owner, Resource, ResourceName, Ttl};
+use crate::lock::{FencingToken, Info, Label, Owner, Resource, ResourceName, Ttl};
 
 /// A resource at one instant.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -31,6 +31,8 @@ pub struct Held {
     pub owner: Option<Owner>,
     /// For people.
     pub label: Option<Label>,
+    /// What the holder says of itself, which is not for all.
+    pub info: Option<Info>,
     /// How long it lasts from when it was granted or renewed.
     pub ttl: Option<Ttl>,
     /// When it was granted.
@@ -45,6 +47,7 @@ impl Snapshot {
         let held = resource.holder_at(now).map(|lock| Held {
             owner: lock.locked_by.owner().cloned(),
             label: lock.label.clone(),
+            info: lock.info.clone(),
             ttl: lock.ttl,
             acquired_at: lock.acquired_at,
             expires_at: lock.expires_at,

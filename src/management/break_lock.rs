@@ -44,6 +44,7 @@ impl Break {
         let operation = Operation::Break(BreakLock {
             by: Owner::new(&format!("cls break (uid {})", rustix::process::geteuid())),
             reason: self.reason,
+            fencing_token: None,
         });
         let mut outcome = None;
         let broken = store.transaction(std::slice::from_ref(&self.name), &[], &mut |now, rows| {

@@ -66,9 +66,9 @@ fn prefix(text: &str) -> Result<String, String> {
     if text.is_empty() {
         return Err("leave it out for all resources".to_owned());
     }
-    if text.chars().count() > NAME_CHARS_MAX || text.contains(['\0', '/']) {
+    if text.chars().count() > NAME_CHARS_MAX || text.contains('\0') {
         return Err(format!(
-            "no name of a resource begins so: they have up to {NAME_CHARS_MAX} characters and no '/'"
+            "no name of a resource begins so: they have up to {NAME_CHARS_MAX} characters"
         ));
     }
     Ok(text.to_owned())

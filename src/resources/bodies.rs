@@ -188,6 +188,16 @@ pub(super) struct NotAcquiredSinceBroken {
     pub(super) broken: HowBroken,
 }
 
+/// Why a state cannot be unlocked that nobody holds.
+#[derive(Serialize, ToSchema)]
+pub(super) struct NotHeld {
+    pub(super) detail: &'static str,
+    /// If its last lock was broken.
+    #[schema(nullable = false)]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) broken: Option<HowBroken>,
+}
+
 /// How a lock was broken.
 #[derive(Serialize, ToSchema)]
 pub(super) struct HowBroken {
@@ -231,9 +241,14 @@ pub(super) fn token_number(token: FencingToken) -> Option<i64> {
 
 /// UTC with microseconds, as in `2026-01-31T23:59:59.000001Z`.
 fn rfc3339<S: Serializer>(at: &Option<Timestamp>, serializer: S) -> Result<S::Ok, S::Error> {
-    let at = at.and_then(|at| DateTime::from_timestamp_micros(at.as_us()));
-    match at {
-        Some(at) => serializer.serialize_str(&at.to_rfc3339_opts(SecondsFormat::Micros, true)),
+    match at.and_then(rfc3339_text) {
+        Some(text) => serializer.serialize_str(&text),
         None => serializer.serialize_none(),
     }
+}
+
+/// The same; `None` of what a calendar does not have.
+pub(super) fn rfc3339_text(at: Timestamp) -> Option<String> {
+    let at = DateTime::from_timestamp_micros(at.as_us())?;
+    Some(at.to_rfc3339_opts(SecondsFormat::Micros, true))
 }

@@ -12,6 +12,7 @@ use crate::fuzz::{fuzz, fuzz_text, kind, recorded_bodies, recorded_paths};
 use crate::limits::{LABEL_CHARS_MAX, LIST_PAGE_SIZE_MAX, NAME_CHARS_MAX, NAMES_TOGETHER_MAX};
 use crate::resources::RequestLimits;
 use crate::resources::filters::Filters;
+use crate::resources::lock_info::LockInfo;
 use crate::resources::serializers::{Fields, Reading};
 use crate::resources::urls::{Route, route};
 use crate::rest::Query;
@@ -116,6 +117,14 @@ fn require_valid(data: &Data<'_>, key: &str) -> Result<Vec<String>, FieldErrors>
     match fields()?.checked_token() {
         Ok(token) => assert!(token.as_i64() >= 0),
         Err(errors) => became.push(refused(&errors, data)),
+    }
+    if let Ok(info) = LockInfo::read(data) {
+        let kept = info.to_kept();
+        let label = info.label();
+        let again: LockInfo = serde_json::from_str(kept.reveal()).expect("it can be read again");
+        assert_eq!(again.to_kept(), kept);
+        assert!(info.id.len() < KEY_BYTES_MIN || !format!("{kept:?}").contains(&info.id));
+        became.push(format!("{}", label.is_some()));
     }
     Ok(became)
 }

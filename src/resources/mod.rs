@@ -6,6 +6,7 @@ mod context;
 mod filters;
 #[cfg(test)]
 mod fuzz;
+mod lock_info;
 mod permissions;
 mod schema;
 mod serializers;
@@ -16,4 +17,5 @@ pub use context::{Context, CurrentLimits, RequestLimits};
 pub use permissions::Access;
 pub use views::{
     AcquireView, BreakView, CheckView, LocksView, ReleaseView, RenewView, ResourceListView, ResourceView, SchemaView,
+    TerraformView,
 };

@@ -73,6 +73,10 @@ fn document() -> OpenApi {
     let tags = [
         ("resources", "What can be locked: one at a time."),
         ("lists", "Many at once."),
+        (
+            "terraform",
+            "States that Terraform and OpenTofu lock, with LOCK and UNLOCK or the methods here.",
+        ),
         ("schema", "This document."),
     ];
     let tags = tags.map(|(name, description)| {

@@ -107,17 +107,9 @@ impl<'d> Fields<'d> {
         names_of: impl Fn(&N) -> Vec<&str>,
     ) -> Result<Acquisition<N>, FieldErrors> {
         let locked_by = self.locked_by();
-        let ttl = self.ttl().or(self
-            .reading
-            .limits
-            .default_ttl
-            .map(i64::from)
-            .and_then(Ttl::from_seconds));
-        let timeout = IntegerField {
-            min_value: 0,
-            max_value: self.reading.limits.max_timeout,
-        };
-        let timeout = self.errors.check("timeout", timeout.validate(self.data.get("timeout")));
+        let ttl = self.ttl().or(default_ttl(self.reading.limits));
+        let timeout = timeout_field(self.reading.limits).validate(self.data.get("timeout"));
+        let timeout = self.errors.check("timeout", timeout);
         let label = self.label();
         let key = self.idempotency_key();
         match (wanted, locked_by) {
@@ -140,13 +132,10 @@ impl<'d> Fields<'d> {
                         ttl,
                         label,
                         client: None,
+                        info: None,
                         request,
                     },
-                    // As the original takes it, 0 is no timeout.
-                    timeout: timeout
-                        .flatten()
-                        .filter(|seconds| *seconds > 0)
-                        .map(|seconds| Duration::from_secs(seconds.into())),
+                    timeout: wait_of(timeout.flatten()),
                 })
             }
             _ => Err(self.errors),
@@ -248,11 +237,8 @@ impl<'d> Fields<'d> {
     }
 
     fn ttl(&mut self) -> Option<Ttl> {
-        let field = IntegerField {
-            min_value: 1,
-            max_value: self.reading.limits.max_ttl,
-        };
-        let ttl = self.errors.check("ttl", field.validate(self.data.get("ttl")));
+        let ttl = ttl_field(self.reading.limits).validate(self.data.get("ttl"));
+        let ttl = self.errors.check("ttl", ttl);
         ttl.flatten().and_then(|seconds| Ttl::from_seconds(seconds.into()))
     }
 
@@ -275,6 +261,57 @@ impl<'d> Fields<'d> {
     }
 }
 
+/// What a query says of a state that is locked: a body is Terraform's own.
+pub(super) struct StateLocking {
+    pub(super) ttl: Option<Ttl>,
+    /// How long to wait; `None` is not at all.
+    pub(super) timeout: Option<Duration>,
+}
+
+impl StateLocking {
+    /// Reads `?ttl=` and `?timeout=`.
+    pub(super) fn read(query: &Query<'_>, limits: RequestLimits) -> Result<Self, FieldErrors> {
+        let mut errors = FieldErrors::default();
+        let ttl = errors.check("ttl", ttl_field(limits).validate(query.get("ttl")));
+        let timeout = errors.check("timeout", timeout_field(limits).validate(query.get("timeout")));
+        if !errors.is_empty() {
+            return Err(errors);
+        }
+        Ok(Self {
+            ttl: ttl
+                .flatten()
+                .map(i64::from)
+                .and_then(Ttl::from_seconds)
+                .or(default_ttl(limits)),
+            timeout: wait_of(timeout.flatten()),
+        })
+    }
+}
+
+fn ttl_field(limits: RequestLimits) -> IntegerField {
+    IntegerField {
+        min_value: 1,
+        max_value: limits.max_ttl,
+    }
+}
+
+fn default_ttl(limits: RequestLimits) -> Option<Ttl> {
+    limits.default_ttl.map(i64::from).and_then(Ttl::from_seconds)
+}
+
+fn timeout_field(limits: RequestLimits) -> IntegerField {
+    IntegerField {
+        min_value: 0,
+        max_value: limits.max_timeout,
+    }
+}
+
+/// As the original takes it, 0 is no timeout.
+fn wait_of(timeout: Option<u32>) -> Option<Duration> {
+    let seconds = timeout.filter(|seconds| *seconds > 0)?;
+    Some(Duration::from_secs(seconds.into()))
+}
+
 /// For how long GET waits, and for what.
 pub(super) struct Watching {
     pub(super) wait: Duration,
@@ -286,18 +323,15 @@ impl Watching {
     /// Reads `?wait=` and `?fencing_token=`; `None` if it does not wait.
     pub(super) fn read(query: &Query<'_>, limits: RequestLimits) -> Result<Option<Self>, FieldErrors> {
         let mut errors = FieldErrors::default();
-        let wait = IntegerField {
-            min_value: 0,
-            max_value: limits.max_timeout,
-        };
-        let wait = errors.check("wait", wait.validate(query.get("wait"))).flatten();
+        let wait = timeout_field(limits).validate(query.get("wait"));
+        let wait = errors.check("wait", wait).flatten();
         let token = FENCING_TOKEN.validate(query.get("fencing_token"));
         let token = errors.check("fencing_token", token).flatten();
         if !errors.is_empty() {
             return Err(errors);
         }
-        Ok(wait.filter(|seconds| *seconds > 0).map(|seconds| Self {
-            wait: Duration::from_secs(seconds.into()),
+        Ok(wait_of(wait).map(|wait| Self {
+            wait,
             fencing_token: token.map(FencingToken::new),
         }))
     }

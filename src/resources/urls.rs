@@ -6,8 +6,9 @@
 //! clients, which would take the 200 for a lock.
 //!
 //! A name with a slash cannot be told from an action that way, and is 404 as in
-//! the original. Below `/locks/`, which the original does not have, the path is
-//! split first and decoded then: `/locks/deploy%2Fprod/` is that resource.
+//! the original. Below `/locks/` and `/terraform/`, which the original does not
+//! have, the path is split first and decoded then: `/locks/deploy%2Fprod/` is
+//! that resource.
 
 use std::borrow::Cow;
 use std::fmt::Write;
@@ -23,6 +24,8 @@ pub enum Route<'p> {
     Action(Cow<'p, str>, Action),
     /// `/locks/`
     Locks,
+    /// `/terraform/{name}/`
+    Terraform(Cow<'p, str>),
     /// `/schema/`
     Schema,
 }
@@ -48,6 +51,9 @@ const PREFIXES: [&str; 2] = ["/resources/", "/resource/"];
 /// Where a path is split before it is decoded.
 const SPLIT_FIRST: &str = "/locks/";
 
+/// The same, of a name that is no resource's.
+const TERRAFORM: &str = "/terraform/";
+
 const ACTIONS: [(&str, Action); 5] = [
     ("acquire", Action::Acquire),
     ("release", Action::Release),
@@ -61,6 +67,12 @@ pub fn route(path: &str) -> Option<Route<'_>> {
     if let Some(rest) = path.strip_prefix(SPLIT_FIRST).filter(|rest| !rest.is_empty()) {
         let (name, action) = name_and_action(rest)?;
         return route_to(decode(name), action);
+    }
+    if let Some(rest) = path.strip_prefix(TERRAFORM) {
+        return match name_and_action(rest)? {
+            (name, None) => Some(Route::Terraform(decode(name))),
+            _ => None,
+        };
     }
     match decode(path) {
         Cow::Borrowed(path) => route_of(path, Cow::Borrowed),
@@ -195,6 +207,14 @@ mod tests {
             ("/locks/a%2Fb/renew/", action("a/b", Action::Renew)),
             ("/locks/a%2Fcheck/check", action("a/check", Action::Check)),
             ("/locks/a/b/check/", None),
+            ("/terraform/a/", Some(Route::Terraform("a".into()))),
+            ("/terraform/a", Some(Route::Terraform("a".into()))),
+            ("/terraform/a%2Fb%20c/", Some(Route::Terraform("a/b c".into()))),
+            ("/terraform/check/", Some(Route::Terraform("check".into()))),
+            ("/terraform/a/b/", None),
+            ("/terraform//", None),
+            ("/terraform/", None),
+            ("/terraform", None),
             ("/resources/a/Check/", None),
             ("/resources/a/check/b/", None),
             ("/resources/a/check//", None),

@@ -5,6 +5,7 @@ mod list;
 mod locks;
 mod resource;
 mod schema;
+mod terraform;
 
 use actix_web::http::StatusCode;
 
@@ -24,6 +25,9 @@ pub use list::ResourceListView;
 pub use locks::LocksView;
 pub use resource::ResourceView;
 pub use schema::SchemaView;
+pub use terraform::TerraformView;
+
+pub(super) use terraform::STATE_NAME_CHARS_MAX;
 
 pub(super) const ACQUIRED: &str = "Resource is acquired.";
 pub(super) const LOCKED: &str = "Resource is locked.";
@@ -34,6 +38,7 @@ pub(super) const TIMED_OUT: &str = "Request timed out.";
 pub(super) const DEADLOCK: &str = "Deadlock detected.";
 pub(super) const SUPERSEDED: &str = "Request was sent again and waits there.";
 pub(super) const KEY_REUSED: &str = "This Idempotency-Key was used for another request.";
+pub(super) const RELEASED: &str = "Resource is released.";
 pub(super) const BROKEN: &str = "Lock is broken.";
 pub(super) const UNKNOWN: &str = "A resource with this name does not exist.";
 

@@ -160,6 +160,12 @@ impl Request {
         parsers::parse(&self.body, &mut self.decoded, &content_type).await
     }
 
+    /// Whether it has a body of a byte at least, as far as [`Request::data`] was
+    /// asked for it.
+    pub fn has_body(&self) -> bool {
+        !self.body.is_empty()
+    }
+
     /// Lets go of the body. Who waits for long after reading it should not hold
     /// a megabyte meanwhile.
     pub fn forget_body(&mut self) {

@@ -243,7 +243,7 @@ fn what_is_no_token_is_refused_before_anything_is_made() {
         &["createtoken", "a\nb"],
         &["createtoken", &long],
         &["createtoken", "a", "--prefix", ""],
-        &["createtoken", "a", "--prefix", "a/b"],
+        &["createtoken", "a", "--prefix", &long],
         &["createtoken", "a", "--can", "write"],
         &["createtoken", "a", "--can", ""],
         &["createtoken", "a", "--expires", "yesterday"],

@@ -31,16 +31,16 @@ mod tokens;
 use crate::support::{Answer, Client, Server};
 
 /// A server that asks for tokens.
-fn guarded() -> Server {
+pub fn guarded() -> Server {
     guarded_with(&[])
 }
 
-fn guarded_with(variables: &[(&str, &str)]) -> Server {
+pub fn guarded_with(variables: &[(&str, &str)]) -> Server {
     Server::start_with(&[&[("AUTH", "required")], variables].concat())
 }
 
 /// The key of a new token; the server knows it already.
-fn token(server: &Server, arguments: &[&str]) -> String {
+pub fn token(server: &Server, arguments: &[&str]) -> String {
     let made = server.cls().run(&[&["createtoken"], arguments].concat());
     assert!(made.status.success(), "{}", String::from_utf8_lossy(&made.stderr));
     let key = String::from_utf8(made.stdout).expect("text").trim().to_owned();

@@ -2,7 +2,7 @@ BEGIN;
 
 WITH locked AS MATERIALIZED (
     SELECT ctid, id, name, has_waiters, locked_by, ttl, acquired_at_us, expires_at_us, released_at_us, fencing_token,
-           label, acquire_request, release_request, told_again, owner, broken, client
+           label, acquire_request, release_request, told_again, owner, broken, client, info
       FROM resources
      WHERE name = ANY ($1)
      ORDER BY name
@@ -10,7 +10,7 @@ WITH locked AS MATERIALIZED (
 )
 SELECT now_us, block,
        id, ctid::text, name, has_waiters, locked_by, ttl, acquired_at_us, expires_at_us, released_at_us, fencing_token,
-       label, acquire_request, release_request, told_again, owner, broken, client
+       label, acquire_request, release_request, told_again, owner, broken, client, info
   FROM (SELECT clock_us() AS now_us,
                CASE WHEN pg_sequence_last_value('fencing_tokens') = $2
                THEN $3
@@ -35,7 +35,7 @@ SELECT now_us, number,
                    WHERE waiters.name = resources.name
                      AND greatest(seen_us, $1) + $2 > now_us) END,
        locked_by, ttl, acquired_at_us, expires_at_us, released_at_us, fencing_token,
-       label, acquire_request, release_request, told_again, owner, broken, client
+       label, acquire_request, release_request, told_again, owner, broken, client, info
   FROM unnest($3) WITH ORDINALITY AS wanted (wanted_name, number)
  CROSS JOIN (SELECT clock_us() AS now_us) AS moment
   LEFT JOIN resources ON name = wanted_name;
@@ -78,6 +78,7 @@ UPDATE resources
        label = changed.label,
        owner = changed.owner,
        client = changed.client,
+       info = changed.info,
        acquire_request = changed.acquire_request,
        release_request = changed.release_request,
        broken = changed.broken,
@@ -86,8 +87,8 @@ UPDATE resources
        expires_at_us = changed.expires_at_us,
        released_at_us = changed.released_at_us,
        told_again = changed.told_again
-  FROM unnest($1, $2::tid[], $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15)
-    AS changed (id, position, fencing_token, locked_by, label, owner, client, acquire_request, release_request, broken,
+  FROM unnest($1, $2::tid[], $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16)
+    AS changed (id, position, fencing_token, locked_by, label, owner, client, info, acquire_request, release_request, broken,
                 ttl, acquired_at_us, expires_at_us, released_at_us, told_again)
  WHERE resources.ctid = changed.position
    AND resources.id = changed.id;

@@ -125,7 +125,7 @@ const PARAMETER_TYPES: [&str; 7] = [
     "bigint, bigint, text[]",
     "bigint, text[], bigint, bigint, bigint, bigint, bigint",
     "text[], bigint[], bigint",
-    "bigint[], text[], bigint[], text[], text[], text[], text[], text[], text[], text[], bigint[], bigint[], bigint[], bigint[], bigint[]",
+    "bigint[], text[], bigint[], text[], text[], text[], text[], text[], text[], text[], text[], bigint[], bigint[], bigint[], bigint[], bigint[]",
     "bigint[]",
 ];
 

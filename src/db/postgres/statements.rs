@@ -46,6 +46,7 @@ type ResourceColumns = (
     Nullable<Text>,
     Nullable<Text>,
     Nullable<Text>,
+    Nullable<Text>,
 );
 
 /// now_us, block, and the row, if there is any at all: where it is, name,
@@ -66,7 +67,7 @@ impl QueryFragment<Pg> for LockResources<'_> {
         out.push_sql(
             "WITH locked AS MATERIALIZED (\n    \
              SELECT ctid, id, name, has_waiters, locked_by, ttl, acquired_at_us, expires_at_us, released_at_us, fencing_token,\n           \
-             label, acquire_request, release_request, told_again, owner, broken, client\n      \
+             label, acquire_request, release_request, told_again, owner, broken, client, info\n      \
              FROM resources\n     \
              WHERE name = ANY (",
         );
@@ -78,7 +79,7 @@ impl QueryFragment<Pg> for LockResources<'_> {
              )\n\
              SELECT now_us, block,\n       \
              id, ctid::text, name, has_waiters, locked_by, ttl, acquired_at_us, expires_at_us, released_at_us, fencing_token,\n       \
-             label, acquire_request, release_request, told_again, owner, broken, client\n  \
+             label, acquire_request, release_request, told_again, owner, broken, client, info\n  \
              FROM (SELECT clock_us() AS now_us,\n               \
              CASE WHEN pg_sequence_last_value('fencing_tokens') = ",
         );
@@ -174,7 +175,7 @@ impl QueryFragment<Pg> for ReadResources<'_> {
         out.push_sql(
             " > now_us) END,\n       \
              locked_by, ttl, acquired_at_us, expires_at_us, released_at_us, fencing_token,\n       \
-             label, acquire_request, release_request, told_again, owner, broken, client\n  \
+             label, acquire_request, release_request, told_again, owner, broken, client, info\n  \
              FROM unnest(",
         );
         out.push_bind_param::<Array<Text>, _>(&self.names)?;
@@ -266,6 +267,7 @@ impl QueryFragment<Pg> for UpdateResources<'_> {
              label = changed.label,\n       \
              owner = changed.owner,\n       \
              client = changed.client,\n       \
+             info = changed.info,\n       \
              acquire_request = changed.acquire_request,\n       \
              release_request = changed.release_request,\n       \
              broken = changed.broken,\n       \
@@ -295,7 +297,7 @@ impl QueryFragment<Pg> for UpdateResources<'_> {
         }
         out.push_sql(
             ")\n    \
-             AS changed (id, position, fencing_token, locked_by, label, owner, client, acquire_request, release_request, broken,\n                \
+             AS changed (id, position, fencing_token, locked_by, label, owner, client, info, acquire_request, release_request, broken,\n                \
              ttl, acquired_at_us, expires_at_us, released_at_us, told_again)\n \
              WHERE resources.ctid = changed.position\n   \
              AND resources.id = changed.id",

@@ -30,6 +30,7 @@ fn held(expires_at: Option<Timestamp>) -> Resource {
             expires_at,
             label: None,
             client: None,
+            info: None,
             request: None,
             is_told_again: false,
         }),

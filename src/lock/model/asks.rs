@@ -49,6 +49,7 @@ impl Wish {
             ttl: self.ttl.map(ttl_of),
             label: self.label.map(label_of),
             client: None,
+            info: None,
             request: self.request.and_then(|request| request_of(request, self)),
         }
     }

@@ -167,6 +167,7 @@ impl Naive {
         let held = self.lock_at(name, now).map(|lock| Held {
             owner: None,
             label: lock.label.map(label_of),
+            info: None,
             ttl: lock.ttl.map(ttl_of),
             acquired_at: Timestamp::from_us(lock.since),
             expires_at: lock.until.map(Timestamp::from_us),

@@ -13,9 +13,10 @@ use utoipa::{PartialSchema, ToSchema};
 use crate::limits::{BODY_BYTES_MAX, BODY_WAIT_MAX, RETRY_AFTER};
 use crate::resources::bodies;
 use crate::resources::bodies::{
-    Acquired, AcquiredTogether, Broken, Deadlock, HowBroken, NotAcquiredSinceBroken, Released, Renewed, Representation,
-    Validity, WithResource,
+    Acquired, AcquiredTogether, Broken, Deadlock, HowBroken, NotAcquiredSinceBroken, NotHeld, Released, Renewed,
+    Representation, Validity, WithResource,
 };
+use crate::resources::lock_info::LockInfo;
 use crate::rest::pagination::PaginatedResponse;
 
 pub(super) const JSON: &str = "application/json";
@@ -174,6 +175,8 @@ pub(super) fn components(components: Components) -> Components {
         .schema_from::<Broken>()
         .schema_from::<HowBroken>()
         .schema_from::<NotAcquiredSinceBroken>()
+        .schema_from::<NotHeld>()
+        .schema_from::<LockInfo>()
         .security_scheme("token", SecurityScheme::ApiKey(ApiKey::Header(token)))
         .security_scheme("basic", SecurityScheme::Http(basic))
         .schema_from::<Validity>()

@@ -6,10 +6,11 @@ use utoipa::openapi::schema::{
 };
 
 use crate::limits::{
-    LABEL_CHARS_MAX, LIST_PAGE_SIZE, LIST_PAGE_SIZE_MAX, LOCKED_BY_CHARS_MAX, NAME_CHARS_MAX, NAMES_TOGETHER_MAX,
-    REASON_CHARS_MAX, SEARCH_CHARS_MAX, SEARCH_WORDS_MAX, TIMEOUT_SECONDS_MAX, TTL_SECONDS_MAX,
+    LABEL_CHARS_MAX, LIST_PAGE_SIZE, LIST_PAGE_SIZE_MAX, LOCK_INFO_TEXT_CHARS_MAX, LOCKED_BY_CHARS_MAX, NAME_CHARS_MAX,
+    NAMES_TOGETHER_MAX, REASON_CHARS_MAX, SEARCH_CHARS_MAX, SEARCH_WORDS_MAX, TIMEOUT_SECONDS_MAX, TTL_SECONDS_MAX,
 };
 use crate::resources::filters::ORDERING;
+use crate::resources::views::STATE_NAME_CHARS_MAX;
 
 /// Anything but NUL.
 const NO_NUL: &str = r"^[^\u0000]*$";
@@ -66,6 +67,35 @@ pub(super) fn names() -> Array {
 pub(super) fn locked_by() -> Object {
     let key = "The key of the lock: whoever knows it can renew and release. Make it random.";
     text(LOCKED_BY_CHARS_MAX, NOT_BLANK, key).min_length(Some(1)).build()
+}
+
+pub(super) fn state_name() -> Object {
+    let name = text(
+        STATE_NAME_CHARS_MAX,
+        NO_NUL,
+        "Which state; a slash in it is sent as `%2F`. The resource is `terraform/` and this.",
+    );
+    name.min_length(Some(1)).examples([json!("prod")]).build()
+}
+
+pub(super) fn state_lock_id() -> Object {
+    let id = "The key of the lock, which Terraform makes anew for each.";
+    text(LOCKED_BY_CHARS_MAX, NOT_BLANK, id).min_length(Some(1)).build()
+}
+
+pub(super) fn state_lock_text() -> Object {
+    let told = "Kept and told to whoever is refused.";
+    or_null(text(LOCK_INFO_TEXT_CHARS_MAX, NO_NUL, told), Type::String)
+}
+
+pub(super) fn state_ttl() -> Object {
+    let ttl = "Seconds after which the lock is free by itself. Left out: what the operator set, else never.";
+    seconds(1, TTL_SECONDS_MAX, ttl).build()
+}
+
+pub(super) fn state_timeout() -> Object {
+    let timeout = "Seconds to wait for the lock. 0 or left out: not at all.";
+    seconds(0, TIMEOUT_SECONDS_MAX, timeout).build()
 }
 
 pub(super) fn ttl() -> Object {

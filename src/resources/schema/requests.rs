@@ -77,6 +77,36 @@ pub(super) struct Break {
     reason: String,
 }
 
+/// What LOCK of a state reads: Terraform's LockInfo.
+#[derive(ToSchema)]
+#[schema(rename_all = "PascalCase")]
+#[expect(dead_code, reason = "only its schema is used")]
+pub(super) struct StateLock {
+    #[schema(rename = "ID", schema_with = fields::state_lock_id)]
+    id: String,
+    #[schema(schema_with = fields::state_lock_text)]
+    operation: Option<String>,
+    #[schema(schema_with = fields::state_lock_text)]
+    info: Option<String>,
+    #[schema(schema_with = fields::state_lock_text)]
+    who: Option<String>,
+    #[schema(schema_with = fields::state_lock_text)]
+    version: Option<String>,
+    #[schema(schema_with = fields::state_lock_text)]
+    created: Option<String>,
+    #[schema(schema_with = fields::state_lock_text)]
+    path: Option<String>,
+}
+
+/// What UNLOCK of a state reads; Terraform sends the same as with LOCK.
+#[derive(ToSchema)]
+#[schema(rename_all = "PascalCase")]
+#[expect(dead_code, reason = "only its schema is used")]
+pub(super) struct StateUnlock {
+    #[schema(rename = "ID", schema_with = fields::state_lock_id)]
+    id: String,
+}
+
 /// What PATCH of all reads.
 #[derive(ToSchema)]
 #[expect(dead_code, reason = "only its schema is used")]
@@ -121,7 +151,7 @@ pub(super) fn components(components: Components) -> Components {
         components.schema_from::<T>().schema(form_name::<T>(), form::<T>())
     }
     let components = ComponentsBuilder::from(components);
-    let components = with::<Break>(components);
+    let components = with::<StateUnlock>(with::<StateLock>(with::<Break>(components)));
     let components = with::<Check>(with::<Release>(with::<Renew>(with::<Acquire>(components))));
     with::<AcquireTogether>(with::<ReleaseAll>(with::<RenewAll>(components))).build()
 }

@@ -111,6 +111,7 @@ async fn break_lock(context: &Context, name: &str, request: &mut Request, caller
     let break_lock = BreakLock {
         by: caller.owner().cloned(),
         reason,
+        fencing_token: None,
     };
     let wrong = break_lock.reason.clone();
     match context.engine.break_lock(name, break_lock).await.map_err(unavailable)? {
@@ -125,7 +126,8 @@ async fn break_lock(context: &Context, name: &str, request: &mut Request, caller
     }
 }
 
-fn log_break(before: &Snapshot, caller: &Caller, peer: Option<SocketAddr>, reason: &Reason) {
+/// Each is a line in the log.
+pub(super) fn log_break(before: &Snapshot, caller: &Caller, peer: Option<SocketAddr>, reason: &Reason) {
     let by = caller.owner().map_or("somebody", Owner::as_str);
     let peer = peer.map_or_else(|| "an unknown address".to_owned(), |peer| peer.to_string());
     log::warn!(

@@ -1,6 +1,7 @@
 //! The view of one resource, and what the views of its actions share with it.
 
 use std::pin::{Pin, pin};
+use std::time::Duration;
 
 use actix_web::http::header::{CACHE_CONTROL, ETAG, HeaderName, HeaderValue};
 use actix_web::http::{Method, StatusCode};
@@ -23,7 +24,7 @@ use crate::rest::exceptions::ApiException;
 use crate::rest::{Request, Response, View, ViewResult};
 
 /// The number by which a guarded system tells a late writer.
-const FENCING_TOKEN: HeaderName = HeaderName::from_static("fencing-token");
+pub(super) const FENCING_TOKEN: HeaderName = HeaderName::from_static("fencing-token");
 
 /// RFC 7240.
 const PREFERENCE_APPLIED: HeaderName = HeaderName::from_static("preference-applied");
@@ -139,14 +140,7 @@ pub(super) async fn acquire(context: &Context, name: &str, request: &mut Request
     acquire.client = counts_for(context, request, caller);
     let wants_representation = shows(request, caller, name.as_str());
     let asked = wants_representation.then(|| (name.clone(), acquire.clone()));
-    let answer = match timeout {
-        None => context.engine.acquire(name, acquire, None).await.map_err(unavailable)?,
-        Some(_) => {
-            let _waiting = may_wait(context, request, caller)?;
-            let acquired = pin!(context.engine.acquire(name.clone(), acquire, timeout));
-            wait(context, caller, &[name], acquired).await?
-        }
-    };
+    let answer = acquire_or_wait(context, request, caller, (name, acquire, timeout)).await?;
     let (status, said, grant) = match &answer {
         Answer::Decided(Outcome::Acquired(grant) | Outcome::AcquiredBefore(grant), _) => {
             let success = Success { success: ACQUIRED };
@@ -178,6 +172,25 @@ pub(super) async fn acquire(context: &Context, name: &str, request: &mut Request
         None => response,
         Some(grant) => response.with_header(FENCING_TOKEN, HeaderValue::from(grant.fencing_token.as_i64())),
     })
+}
+
+/// Takes the lock, or waits for it as one of those of its client, whose token
+/// has to be good for as long as it waits.
+///
+/// Errors: 429 if as many of the client's wait as may, or too many of all; 401
+/// and 503 as for who asks.
+pub(super) async fn acquire_or_wait(
+    context: &Context,
+    request: &Request,
+    caller: &Caller,
+    (name, acquire, timeout): (ResourceName, Acquire, Option<Duration>),
+) -> Result<Answer, ApiException> {
+    if timeout.is_none() {
+        return context.engine.acquire(name, acquire, None).await.map_err(unavailable);
+    }
+    let _waiting = may_wait(context, request, caller)?;
+    let acquired = pin!(context.engine.acquire(name.clone(), acquire, timeout));
+    wait(context, caller, &[name], acquired).await
 }
 
 /// Waits for what becomes of an acquisition of `names`, as long as the token of
@@ -235,6 +248,7 @@ fn show_grant(snapshot: &mut Snapshot, grant: &Grant, acquire: Acquire) {
     snapshot.held = Some(Held {
         owner: acquire.locked_by.owner().cloned(),
         label: acquire.label,
+        info: acquire.info,
         ttl: acquire.ttl,
         acquired_at: grant.acquired_at,
         expires_at: grant.expires_at,

@@ -9,6 +9,7 @@ fn break_lock() -> Operation {
     Operation::Break(BreakLock {
         by: Owner::new("oncall"),
         reason: Reason::new("its host is gone").expect("well formed"),
+        fencing_token: None,
     })
 }
 
@@ -31,6 +32,25 @@ fn renew(locked_by: &str) -> Operation {
 fn outcome(now: Timestamp, rules: &Rules, resource: &mut Resource, operation: &Operation) -> Outcome {
     let mut tokens = FencingCounter::continuing_after(resource.fencing_token.max(FencingToken::new(100)));
     decide(now, rules, resource, &mut tokens, operation)
+}
+
+#[test]
+fn only_the_grant_that_is_meant_is_broken() {
+    for (token, is_meant) in [(6, false), (7, true), (8, false)] {
+        let mut resource = held(None);
+        let operation = Operation::Break(BreakLock {
+            by: None,
+            reason: Reason::new("its host is gone").expect("well formed"),
+            fencing_token: Some(FencingToken::new(token)),
+        });
+
+        let decided = outcome(NOW, &rules(Duration::ZERO), &mut resource, &operation);
+
+        match is_meant {
+            true => assert!(resource.lock.is_none()),
+            false => assert_eq!((decided, resource), (Outcome::InvalidUnlock, held(None))),
+        }
+    }
 }
 
 #[test]
