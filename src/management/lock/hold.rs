@@ -5,6 +5,7 @@
 //! after such a pause, the clock is looked at; and what the lock lasts for counts
 //! from before a request was sent.
 
+use std::io;
 use std::process::Command;
 use std::time::Duration;
 
@@ -12,13 +13,14 @@ use futures_util::FutureExt;
 use futures_util::future::select_all;
 use rustix::process::{Signal, getpgrp, getpid, kill_process, kill_process_group};
 
+use super::Wish;
 use super::keep::{Grant, Keeper, Loss};
 use super::release::release;
-use super::{Talk, Wish};
+use super::talk::Talk;
 use crate::client::{Alarm, Api, SinceBoot};
 use crate::limits::{GIVE_BACK_WAIT_MAX, RELEASE_WAIT_MAX};
 use crate::management::CommandError;
-use crate::management::exit_code::LOST;
+use crate::management::exit_code::{LOST, NOT_EXECUTED};
 use crate::supervise::{Change, Signals, Supervised};
 
 /// How often who does not end is killed once more: somebody may have been born.
@@ -35,21 +37,22 @@ pub(super) async fn run(
     launcher: &mut Command,
     signals: Signals,
     ends_at_once: bool,
-    talk: Talk,
+    talk: &Talk,
 ) -> Result<u8, CommandError> {
     let keepers: Vec<_> = grants.iter().map(|grant| Keeper::new(api, wish, grant)).collect();
     let trusted_until = || {
         let each = keepers.iter().map(Keeper::trusted_until);
         each.min().unwrap_or_else(SinceBoot::now)
     };
-    // Not before the grant: by default they stop this process, which has nothing else to do then.
-    let job_control = Signals::hear(&[Signal::TSTP, Signal::CONT])?;
-    let mut running = Running {
-        command: Supervised::start(launcher)?,
-        signals,
-        job_control,
-        ends_at_once,
-        talk,
+    let mut running = match Running::start(launcher, signals, ends_at_once, talk) {
+        Ok(running) => running,
+        Err(error) => {
+            release(api, wish, &grants, RELEASE_WAIT_MAX).await?;
+            return Err(CommandError::client(
+                NOT_EXECUTED,
+                format!("cannot start the command: {error}"),
+            ));
+        }
     };
     let losing = select_all(keepers.iter().map(|keeper| keeper.keep().boxed_local()));
     let loss = running
@@ -69,22 +72,37 @@ pub(super) async fn run(
         Loss::Told(said) => (said.clone(), SinceBoot::now() + wish.terms().grace()),
     };
     talk.warn(format!("lost the lock on {}: {why}; ending the command", grant.name));
-    running.end(kill_at).await?;
+    running.end(kill_at).await;
     // Whatever is ours yet nobody needs any more.
     release(api, wish, &grants, GIVE_BACK_WAIT_MAX).await?;
     Ok(LOST)
 }
 
 /// A command while its lock is held.
-struct Running {
+struct Running<'t> {
     command: Supervised,
     signals: Signals,
     job_control: Signals,
+    /// There before the command is: its end must not fail.
+    kill_alarm: Alarm,
     ends_at_once: bool,
-    talk: Talk,
+    talk: &'t Talk,
 }
 
-impl Running {
+impl<'t> Running<'t> {
+    /// Errors: the system has no room for the command. It does not run then.
+    fn start(launcher: &mut Command, signals: Signals, ends_at_once: bool, talk: &'t Talk) -> io::Result<Self> {
+        Ok(Self {
+            // Not before the grant: by default they stop this process, which has nothing else to do then.
+            job_control: Signals::hear(&[Signal::TSTP, Signal::CONT])?,
+            kill_alarm: Alarm::new()?,
+            command: Supervised::start(launcher)?,
+            signals,
+            ends_at_once,
+            talk,
+        })
+    }
+
     /// Passes on what is heard until the command has ended, which is `None`, or
     /// `losing` says that the lock is lost.
     async fn until_end_or<L>(
@@ -143,20 +161,19 @@ impl Running {
 
     /// Ends the command and all that it has started: it is asked to, and at
     /// `kill_at` made to.
-    async fn end(&mut self, kill_at: SinceBoot) -> Result<(), CommandError> {
-        let mut alarm = Alarm::new()?;
+    async fn end(&mut self, kill_at: SinceBoot) {
         // Whoever is stopped goes on to hear it: not if it is too late for that.
         if !kill_at.has_come() {
             self.command.terminate();
         }
         tokio::select! {
-            () = self.command.gone() => return Ok(()),
-            () = alarm.until(kill_at) => {}
+            () = self.command.gone() => return,
+            () = self.kill_alarm.until(kill_at) => {}
         }
         loop {
             self.command.kill();
             tokio::select! {
-                () = self.command.gone() => return Ok(()),
+                () = self.command.gone() => return,
                 () = tokio::time::sleep(KILL_AGAIN_INTERVAL) => {}
             }
         }
