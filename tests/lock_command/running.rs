@@ -319,3 +319,24 @@ fn nothing_begins_when_the_lock_is_over() {
         assert_eq!((code(&output), stdout(&output).as_str()), (expected, told));
     }
 }
+
+#[test]
+fn it_may_be_the_first_process_whose_session_is_elsewhere() {
+    let server = Server::start();
+    let cls = cls(&server).under(&[
+        "unshare",
+        "--user",
+        "--map-root-user",
+        "--pid",
+        "--fork",
+        "--mount-proc",
+    ]);
+    let output = cls.run(&["lock", "r", "--", "sh", "-c", "(sleep 0.1; echo left) & exit 4"]);
+    assert_eq!(
+        (code(&output), stdout(&output).as_str()),
+        (4, "left\n"),
+        "{}",
+        stderr(&output)
+    );
+    assert!(!is_held(&server, "r"));
+}

@@ -11,7 +11,7 @@ use std::time::Duration;
 
 use futures_util::FutureExt;
 use futures_util::future::select_all;
-use rustix::process::{Signal, getpgrp, getpid, kill_process, kill_process_group};
+use rustix::process::{Signal, getpid, kill_current_process_group, kill_process};
 
 use super::Wish;
 use super::keep::{Grant, Keeper, Loss};
@@ -207,5 +207,5 @@ fn stop_this_process() {
 
 /// The same for all of the pipeline that we are in.
 fn stop_this_group() {
-    let _ = kill_process_group(getpgrp(), Signal::STOP);
+    let _ = kill_current_process_group(Signal::STOP);
 }
