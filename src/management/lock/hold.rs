@@ -26,6 +26,14 @@ use crate::supervise::{Change, Signals, Supervised};
 /// How often who does not end is killed once more: somebody may have been born.
 const KILL_AGAIN_INTERVAL: Duration = Duration::from_millis(10);
 
+/// Stops us as the terminal would if we did not hear its signal. Not so where
+/// nobody is there who could let us go on (no shell above us, as with `ssh -t` or
+/// below `script`): the system passes over this one then, and not SIGSTOP.
+const STOPPING: Signal = Signal::TTIN;
+
+/// How long it takes at most to learn that we were stopped and go on.
+const STOP_WAIT_MAX: Duration = Duration::from_millis(100);
+
 /// Runs what `launcher` starts. `ends_at_once` is whether the lock is released
 /// when that ends, whatever it has left running.
 ///
@@ -118,7 +126,8 @@ impl<'t> Running<'t> {
                 signal = self.job_control.next() => {
                     if signal == Signal::TSTP {
                         self.command.signal(Signal::TSTP);
-                        stop_this_process();
+                        let _ = kill_process(getpid(), STOPPING);
+                        self.stopped().await;
                     }
                     self.go_on(trusted_until);
                 }
@@ -127,12 +136,16 @@ impl<'t> Running<'t> {
                     Change::WantsTerminal if self.command.give_terminal() => {}
                     Change::WantsTerminal => {
                         // We are in the background ourselves, as our shell has to learn.
-                        stop_this_group();
+                        // The same for all of the pipeline that we are in.
+                        let _ = kill_current_process_group(STOPPING);
+                        self.stopped().await;
                         self.go_on(trusted_until);
                     }
                     Change::StoppedByTerminal => {
                         self.command.take_terminal();
-                        stop_this_group();
+                        // The same for all of the pipeline that we are in.
+                        let _ = kill_current_process_group(STOPPING);
+                        self.stopped().await;
                         self.go_on(trusted_until);
                         self.command.give_terminal();
                     }
@@ -147,6 +160,11 @@ impl<'t> Running<'t> {
                 },
             }
         }
+    }
+
+    /// Returns when we have been stopped and go on, or were not.
+    async fn stopped(&mut self) {
+        let _ = tokio::time::timeout(STOP_WAIT_MAX, self.job_control.next()).await;
     }
 
     /// Lets the command go on after we were stopped, if the lock is still to be
@@ -198,14 +216,4 @@ impl<'t> Running<'t> {
         }
         if was_lost { LOST } else { code }
     }
-}
-
-/// As the terminal would have done if we did not hear the signal.
-fn stop_this_process() {
-    let _ = kill_process(getpid(), Signal::STOP);
-}
-
-/// The same for all of the pipeline that we are in.
-fn stop_this_group() {
-    let _ = kill_current_process_group(Signal::STOP);
 }
