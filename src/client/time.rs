@@ -26,6 +26,16 @@ impl SinceBoot {
         Self(seconds + Duration::from_nanos(now.tv_nsec.unsigned_abs()))
     }
 
+    /// The same moment as a number, for another process of this machine.
+    pub fn as_nanos(self) -> u64 {
+        u64::try_from(self.0.as_nanos()).unwrap_or(u64::MAX)
+    }
+
+    /// The moment of such a number.
+    pub fn from_nanos(nanos: u64) -> Self {
+        Self(Duration::from_nanos(nanos))
+    }
+
     /// How long it is until this moment; zero if it is past.
     pub fn left(self) -> Duration {
         self.0.saturating_sub(Self::now().0)

@@ -163,7 +163,10 @@ fn migrated(settings: &Settings) -> Result<Database, CommandError> {
 /// Runs something that asks a server, in this thread.
 fn in_runtime<T>(asking: impl Future<Output = Result<T, CommandError>>) -> Result<T, CommandError> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-    runtime.block_on(asking)
+    let result = runtime.block_on(asking);
+    // Not as dropping it does, which waits for names that are being looked up.
+    runtime.shutdown_background();
+    result
 }
 
 /// 160 bits by chance.

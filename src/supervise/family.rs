@@ -7,7 +7,8 @@
 use std::collections::HashSet;
 use std::fs;
 
-use rustix::process::{Pid, getpid, getsid};
+use nix::unistd::getsid;
+use rustix::process::{Pid, getpid};
 
 /// A line of `/proc/PID/stat`, as far as it matters.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -38,7 +39,8 @@ impl Family {
         let children = processes.iter().filter(|process| process.parent == us);
         Self {
             group: 0,
-            session: getsid(None).map_or(0, |session| session.as_raw_nonzero().get()),
+            // Zero if it is of another PID namespace, as `/proc` says too.
+            session: getsid(None).map_or(0, |session| session.as_raw()),
             us,
             strangers: children.map(|process| process.pid).collect(),
         }

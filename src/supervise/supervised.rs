@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use nix::sys::signal::{SigSet, Signal as NixSignal};
 use rustix::process::{
-    Pid, Signal, WaitOptions, WaitStatus, getpgrp, getpid, kill_process, kill_process_group, set_child_subreaper, wait,
+    Pid, Signal, WaitOptions, WaitStatus, getpid, kill_process, kill_process_group, set_child_subreaper, wait,
 };
 use rustix::termios::{tcgetpgrp, tcsetpgrp};
 use tokio::signal::unix::{self, SignalKind};
@@ -149,7 +149,7 @@ impl Supervised {
     /// Brings it to the foreground of the terminal and lets it go on, if we are
     /// there ourselves. Says whether it was.
     pub fn give_terminal(&mut self) -> bool {
-        if self.foreground() == Some(getpgrp()) && self.set_foreground(self.group) {
+        if self.foreground().is_some_and(|group| Some(group) == own_group()) && self.set_foreground(self.group) {
             self.has_terminal = true;
         }
         if self.has_terminal {
@@ -161,7 +161,7 @@ impl Supervised {
     /// Takes the terminal from it again. Says whether it had it.
     pub fn take_terminal(&mut self) -> bool {
         if self.has_terminal && self.foreground() == Some(self.group) {
-            self.set_foreground(getpgrp());
+            own_group().map(|group| self.set_foreground(group));
         }
         std::mem::take(&mut self.has_terminal)
     }
@@ -201,6 +201,11 @@ impl Supervised {
         }
         None
     }
+}
+
+/// `None` if it is of another PID namespace.
+fn own_group() -> Option<Pid> {
+    Pid::from_raw(nix::unistd::getpgrp().as_raw())
 }
 
 fn change_of(status: WaitStatus) -> Option<Change> {

@@ -5,7 +5,7 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use rustix::process::Signal;
 
-use super::{SOON, file, is_alive, is_held, look, script, waiters, written};
+use super::{SOON, cls, file, is_alive, is_held, look, script, waiters, written};
 use crate::support::{Server, eventually};
 
 /// A command and a grandchild of its own that do not end when they are asked to;
@@ -163,4 +163,30 @@ fn a_command_that_was_stopped_past_its_lock_never_takes_another_step() {
     assert_eq!(code, Some(76), "{said}");
     assert_eq!(last_beat(&server), beat, "it went on");
     assert!(!is_alive(&grandchild));
+}
+
+#[test]
+fn a_command_is_ended_also_where_nobody_reads_why() {
+    let server = Server::start();
+    // The pipe is full, and nobody reads from it.
+    let full = format!("head -c 65536 /dev/zero >&2; {STUBBORN}");
+    let running = script(&server, &["--ttl", "2"], &full);
+    let grandchild = beats(&server);
+    let broken = server.cls().run(&["break", "r", "--reason", "a test"]);
+    assert!(broken.status.success());
+    eventually("it is dead", SOON, || !is_alive(&grandchild));
+    assert_eq!(running.wait().0, Some(76));
+}
+
+#[test]
+fn a_command_is_ended_also_where_nothing_can_be_said() {
+    let server = Server::start();
+    let mut command = cls(&server).command(&["lock", "--ttl", "2", "r", "--", "sh", "-c", STUBBORN]);
+    let full = fs::File::options().write(true).open("/dev/full").expect("it is there");
+    let mut child = command.stderr(full).spawn().expect("cls can be run");
+    let grandchild = beats(&server);
+    let broken = server.cls().run(&["break", "r", "--reason", "a test"]);
+    assert!(broken.status.success());
+    eventually("it is dead", SOON, || !is_alive(&grandchild));
+    assert_eq!(child.wait().expect("a child of ours").code(), Some(76));
 }

@@ -10,6 +10,7 @@ mod waiting;
 
 use std::fs;
 use std::io::Read;
+use std::os::unix::process::CommandExt;
 use std::path::PathBuf;
 use std::process::{Child, Output, Stdio};
 use std::time::{Duration, Instant};
@@ -43,7 +44,9 @@ fn start(cls: &Cls, arguments: &[&str]) -> Running {
     command
         .stdin(Stdio::null())
         .stdout(Stdio::piped())
-        .stderr(Stdio::piped());
+        .stderr(Stdio::piped())
+        // Who is alone in a session cannot be stopped by TSTP.
+        .process_group(0);
     Running {
         child: Some(command.spawn().expect("cls can be run")),
     }

@@ -278,3 +278,65 @@ fn a_lock_that_is_held_for_long_is_renewed() {
     running.signal(rustix::process::Signal::TERM);
     assert_eq!(running.wait().0, Some(143));
 }
+
+#[test]
+fn a_command_that_cannot_be_started_leaves_no_lock() {
+    let server = Server::start();
+    hold(&server, "r");
+    let long = "x".repeat(100_000);
+    let running = start(
+        &cls(&server),
+        &["lock", "--ttl", "3600", "r", "--", "echo", &long, &long],
+    );
+    eventually("it stands in line", SOON, || super::waiters(&server, "r") == 1);
+    // Of which a quarter is for arguments.
+    let stack = rustix::process::Rlimit {
+        current: Some(512 << 10),
+        maximum: Some(512 << 10),
+    };
+    rustix::process::prlimit(
+        Some(rustix::process::Pid::from_child(running.child())),
+        rustix::process::Resource::Stack,
+        stack,
+    )
+    .expect("it runs");
+    super::release(&server, "r");
+    let (code, said) = running.wait();
+    assert_eq!(code, Some(126), "{said}");
+    assert!(
+        said.contains("cannot start the command: Argument list too long"),
+        "{said}"
+    );
+    assert!(!is_held(&server, "r"));
+}
+
+#[test]
+fn nothing_begins_when_the_lock_is_over() {
+    let server = Server::start();
+    let us = std::process::id().to_string();
+    for (until, expected, told) in [("1", 76, ""), ("9000000000000000000", 0, "ran\n")] {
+        let output = cls(&server).run(&["become", &us, until, "--", "echo", "ran"]);
+        assert_eq!((code(&output), stdout(&output).as_str()), (expected, told));
+    }
+}
+
+#[test]
+fn it_may_be_the_first_process_whose_session_is_elsewhere() {
+    let server = Server::start();
+    let cls = cls(&server).under(&[
+        "unshare",
+        "--user",
+        "--map-root-user",
+        "--pid",
+        "--fork",
+        "--mount-proc",
+    ]);
+    let output = cls.run(&["lock", "r", "--", "sh", "-c", "(sleep 0.1; echo left) & exit 4"]);
+    assert_eq!(
+        (code(&output), stdout(&output).as_str()),
+        (4, "left\n"),
+        "{}",
+        stderr(&output)
+    );
+    assert!(!is_held(&server, "r"));
+}

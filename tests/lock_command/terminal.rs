@@ -110,3 +110,28 @@ fn who_waits_sees_for_whom() {
     child.wait().expect("a child of ours");
     hold(&server, "r");
 }
+
+#[test]
+fn a_key_of_the_terminal_stops_nobody_whom_no_shell_would_let_go_on() {
+    let server = Server::start();
+    for begin in ["", "read line; "] {
+        // What is shown begins with this line, so it is not to hold what is waited for.
+        let line = format!(
+            "$CLS lock r -- sh -c '{begin}echo ready$((1+1)); sleep 1; read answer; echo \"you said $answer\"'"
+        );
+        let mut child = on_terminal(&server, &line);
+        let mut keys = child.stdin.take().expect("piped");
+        if !begin.is_empty() {
+            keys.write_all(b"x\n").expect("it reads");
+        }
+        eventually("it runs", SOON, || shown(&server).contains("ready2"));
+        keys.write_all(b"\x1a").expect("it reads");
+        eventually("it is pressed", SOON, || shown(&server).contains("^Z"));
+        keys.write_all(b"yes\n").expect("it reads");
+        eventually("it goes on", SOON, || shown(&server).contains("you said yes"));
+        eventually("it ends", SOON, || !is_held(&server, "r"));
+        drop(keys);
+        child.wait().expect("a child of ours");
+        std::fs::remove_file(file(&server, "shown")).expect("it was written");
+    }
+}

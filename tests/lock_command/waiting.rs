@@ -130,3 +130,26 @@ fn who_waits_for_a_server_that_is_not_there_yet_is_served_when_it_is() {
     assert_eq!(running.wait().0, Some(0));
     within(SOON * 2, began);
 }
+
+#[test]
+fn a_server_that_never_answered_is_told_from_a_lock_that_is_held() {
+    let server = Server::start();
+    let output = lock(
+        &server,
+        &[
+            "-w",
+            "0.3",
+            "-E",
+            "0",
+            "--url",
+            "http://127.0.0.1:1",
+            "r",
+            "--",
+            "echo",
+            "ran",
+        ],
+    );
+    let told = super::stderr(&output);
+    assert_eq!((code(&output), stdout(&output).as_str()), (69, ""), "{told}");
+    assert!(told.contains("Connection refused"), "{told}");
+}

@@ -12,11 +12,13 @@ use futures_util::stream::FuturesUnordered;
 use rustix::process::Signal;
 use serde_json::{Value, json};
 
+use super::Wish;
 use super::keep::{Grant, Loss, renew};
+use super::release::release;
+use super::talk::Talk;
 use super::waiting::show_who_is_waited_for;
-use super::{Talk, Wish};
 use crate::client::{Alarm, Api, Failure, Method, Pauses, Question, Reply, SinceBoot, path_of};
-use crate::limits::{ASK_AGAIN_INTERVAL, TIMEOUT_SECONDS_MAX};
+use crate::limits::{ASK_AGAIN_INTERVAL, GIVE_BACK_WAIT_MAX, TIMEOUT_SECONDS_MAX};
 use crate::management::server_options::{refused, unreachable};
 use crate::management::{CommandError, random_text};
 
@@ -86,15 +88,15 @@ impl Patience {
 }
 
 /// What is known of the server while it is asked.
-struct Course {
+struct Course<'t> {
     patience: Patience,
     /// The most seconds that it lets anybody wait.
     timeout_max: u32,
-    /// Since when it has not answered.
-    failing_since: Option<SinceBoot>,
+    /// Since when it has not answered, and what came in place of its last answer.
+    failing: Option<(SinceBoot, Failure)>,
     retry: Duration,
     pauses: Pauses,
-    talk: Talk,
+    talk: &'t Talk,
 }
 
 /// Acquires all that is wished for. All grants are believed in for most of their
@@ -104,12 +106,12 @@ pub(super) async fn acquire(
     wish: &Wish,
     patience: Patience,
     retry: Duration,
-    talk: Talk,
+    talk: &Talk,
 ) -> Result<Vec<Grant>, NotAcquired> {
     let mut course = Course {
         patience,
         timeout_max: TIMEOUT_SECONDS_MAX,
-        failing_since: None,
+        failing: None,
         retry,
         pauses: Pauses::default(),
         talk,
@@ -136,19 +138,25 @@ pub(super) async fn acquire(
 async fn still_held(api: &Api, wish: &Wish, grants: Vec<Grant>) -> Result<Vec<Grant>, Loss> {
     let terms = wish.terms();
     let mut held = Vec::with_capacity(grants.len());
-    for grant in grants {
-        held.push(if terms.renew_at(grant.asked).has_come() {
+    for grant in &grants {
+        let mut asked = grant.asked;
+        if terms.renew_at(asked).has_come() {
             let until = SinceBoot::now() + Duration::from_secs(wish.ttl.into());
-            let asked = renew(api, wish, &grant, until).await?;
-            Grant { asked, ..grant }
-        } else {
-            grant
-        });
+            asked = match renew(api, wish, grant, until).await {
+                Ok(asked) => asked,
+                Err(loss) => {
+                    // Those that are ours yet would be in our own way.
+                    let _ = release(api, wish, &grants, GIVE_BACK_WAIT_MAX).await;
+                    return Err(loss);
+                }
+            };
+        }
+        held.push(Grant { asked, ..grant.clone() });
     }
     Ok(held)
 }
 
-impl Course {
+impl Course<'_> {
     async fn ask_until_granted(&mut self, api: &Api, wish: &Wish) -> Result<Vec<Grant>, NotAcquired> {
         let request = random_text()?;
         let end = self.patience.end();
@@ -156,7 +164,7 @@ impl Course {
         let mut asked = FuturesUnordered::new();
         loop {
             if end.has_come() {
-                return Err(NotAcquired::TimedOut);
+                return Err(self.out_of_time(api));
             }
             let interval = ASK_AGAIN_INTERVAL.min(Duration::from_secs(self.timeout_max.into()) / 2);
             asked.push(attempt(
@@ -170,11 +178,11 @@ impl Course {
             // Until the server has nothing to say any more, and is asked anew.
             let pause = loop {
                 tokio::select! {
-                    () = end_alarm.until(end) => return Err(NotAcquired::TimedOut),
+                    () = end_alarm.until(end) => return Err(self.out_of_time(api)),
                     () = again_alarm.until(again), if self.patience != Patience::None => break Duration::ZERO,
                     Some((began, answer)) = asked.next() => match answer {
                         Ok(reply) => {
-                            self.failing_since = None;
+                            self.failing = None;
                             match understand(wish, began, &reply)? {
                                 Answer::Granted(grants) => return Ok(grants),
                                 Answer::AskLess(timeout_max) => {
@@ -201,10 +209,20 @@ impl Course {
         }
     }
 
+    /// Why there is no lock when the wait is over: not because somebody else has it
+    /// if nobody answers.
+    fn out_of_time(&self, api: &Api) -> NotAcquired {
+        match &self.failing {
+            Some((_, failure)) => NotAcquired::Failed(unreachable(api, failure)),
+            None => NotAcquired::TimedOut,
+        }
+    }
+
     /// How long to wait after a failure.
     fn pause(&mut self, api: &Api, failure: &Failure) -> Result<Duration, NotAcquired> {
-        let is_first = self.failing_since.is_none();
-        let since = *self.failing_since.get_or_insert_with(SinceBoot::now);
+        let is_first = self.failing.is_none();
+        let since = self.failing.as_ref().map_or_else(SinceBoot::now, |(since, _)| *since);
+        self.failing = Some((since, failure.clone()));
         let is_foreign = matches!(failure, Failure::Foreign(_));
         if is_foreign || (since + self.retry).has_come() {
             return Err(NotAcquired::Failed(unreachable(api, failure)));

@@ -5,24 +5,34 @@
 //! after such a pause, the clock is looked at; and what the lock lasts for counts
 //! from before a request was sent.
 
+use std::io;
 use std::process::Command;
 use std::time::Duration;
 
 use futures_util::FutureExt;
 use futures_util::future::select_all;
-use rustix::process::{Signal, getpgrp, getpid, kill_process, kill_process_group};
+use rustix::process::{Signal, getpid, kill_current_process_group, kill_process};
 
+use super::Wish;
 use super::keep::{Grant, Keeper, Loss};
 use super::release::release;
-use super::{Talk, Wish};
+use super::talk::Talk;
 use crate::client::{Alarm, Api, SinceBoot};
 use crate::limits::{GIVE_BACK_WAIT_MAX, RELEASE_WAIT_MAX};
 use crate::management::CommandError;
-use crate::management::exit_code::LOST;
+use crate::management::exit_code::{LOST, NOT_EXECUTED};
 use crate::supervise::{Change, Signals, Supervised};
 
 /// How often who does not end is killed once more: somebody may have been born.
 const KILL_AGAIN_INTERVAL: Duration = Duration::from_millis(10);
+
+/// Stops us as the terminal would if we did not hear its signal. Not so where
+/// nobody is there who could let us go on (no shell above us, as with `ssh -t` or
+/// below `script`): the system passes over this one then, and not SIGSTOP.
+const STOPPING: Signal = Signal::TTIN;
+
+/// How long it takes at most to learn that we were stopped and go on.
+const STOP_WAIT_MAX: Duration = Duration::from_millis(100);
 
 /// Runs what `launcher` starts. `ends_at_once` is whether the lock is released
 /// when that ends, whatever it has left running.
@@ -35,21 +45,22 @@ pub(super) async fn run(
     launcher: &mut Command,
     signals: Signals,
     ends_at_once: bool,
-    talk: Talk,
+    talk: &Talk,
 ) -> Result<u8, CommandError> {
     let keepers: Vec<_> = grants.iter().map(|grant| Keeper::new(api, wish, grant)).collect();
     let trusted_until = || {
         let each = keepers.iter().map(Keeper::trusted_until);
         each.min().unwrap_or_else(SinceBoot::now)
     };
-    // Not before the grant: by default they stop this process, which has nothing else to do then.
-    let job_control = Signals::hear(&[Signal::TSTP, Signal::CONT])?;
-    let mut running = Running {
-        command: Supervised::start(launcher)?,
-        signals,
-        job_control,
-        ends_at_once,
-        talk,
+    let mut running = match Running::start(launcher, signals, ends_at_once, talk) {
+        Ok(running) => running,
+        Err(error) => {
+            release(api, wish, &grants, RELEASE_WAIT_MAX).await?;
+            return Err(CommandError::client(
+                NOT_EXECUTED,
+                format!("cannot start the command: {error}"),
+            ));
+        }
     };
     let losing = select_all(keepers.iter().map(|keeper| keeper.keep().boxed_local()));
     let loss = running
@@ -69,22 +80,37 @@ pub(super) async fn run(
         Loss::Told(said) => (said.clone(), SinceBoot::now() + wish.terms().grace()),
     };
     talk.warn(format!("lost the lock on {}: {why}; ending the command", grant.name));
-    running.end(kill_at).await?;
+    running.end(kill_at).await;
     // Whatever is ours yet nobody needs any more.
     release(api, wish, &grants, GIVE_BACK_WAIT_MAX).await?;
     Ok(LOST)
 }
 
 /// A command while its lock is held.
-struct Running {
+struct Running<'t> {
     command: Supervised,
     signals: Signals,
     job_control: Signals,
+    /// There before the command is: its end must not fail.
+    kill_alarm: Alarm,
     ends_at_once: bool,
-    talk: Talk,
+    talk: &'t Talk,
 }
 
-impl Running {
+impl<'t> Running<'t> {
+    /// Errors: the system has no room for the command. It does not run then.
+    fn start(launcher: &mut Command, signals: Signals, ends_at_once: bool, talk: &'t Talk) -> io::Result<Self> {
+        Ok(Self {
+            // Not before the grant: by default they stop this process, which has nothing else to do then.
+            job_control: Signals::hear(&[Signal::TSTP, Signal::CONT])?,
+            kill_alarm: Alarm::new()?,
+            command: Supervised::start(launcher)?,
+            signals,
+            ends_at_once,
+            talk,
+        })
+    }
+
     /// Passes on what is heard until the command has ended, which is `None`, or
     /// `losing` says that the lock is lost.
     async fn until_end_or<L>(
@@ -100,7 +126,8 @@ impl Running {
                 signal = self.job_control.next() => {
                     if signal == Signal::TSTP {
                         self.command.signal(Signal::TSTP);
-                        stop_this_process();
+                        let _ = kill_process(getpid(), STOPPING);
+                        self.stopped().await;
                     }
                     self.go_on(trusted_until);
                 }
@@ -109,12 +136,16 @@ impl Running {
                     Change::WantsTerminal if self.command.give_terminal() => {}
                     Change::WantsTerminal => {
                         // We are in the background ourselves, as our shell has to learn.
-                        stop_this_group();
+                        // The same for all of the pipeline that we are in.
+                        let _ = kill_current_process_group(STOPPING);
+                        self.stopped().await;
                         self.go_on(trusted_until);
                     }
                     Change::StoppedByTerminal => {
                         self.command.take_terminal();
-                        stop_this_group();
+                        // The same for all of the pipeline that we are in.
+                        let _ = kill_current_process_group(STOPPING);
+                        self.stopped().await;
                         self.go_on(trusted_until);
                         self.command.give_terminal();
                     }
@@ -131,6 +162,11 @@ impl Running {
         }
     }
 
+    /// Returns when we have been stopped and go on, or were not.
+    async fn stopped(&mut self) {
+        let _ = tokio::time::timeout(STOP_WAIT_MAX, self.job_control.next()).await;
+    }
+
     /// Lets the command go on after we were stopped, if the lock is still to be
     /// believed in; else none of it takes another step.
     fn go_on(&mut self, trusted_until: &impl Fn() -> SinceBoot) {
@@ -143,20 +179,19 @@ impl Running {
 
     /// Ends the command and all that it has started: it is asked to, and at
     /// `kill_at` made to.
-    async fn end(&mut self, kill_at: SinceBoot) -> Result<(), CommandError> {
-        let mut alarm = Alarm::new()?;
+    async fn end(&mut self, kill_at: SinceBoot) {
         // Whoever is stopped goes on to hear it: not if it is too late for that.
         if !kill_at.has_come() {
             self.command.terminate();
         }
         tokio::select! {
-            () = self.command.gone() => return Ok(()),
-            () = alarm.until(kill_at) => {}
+            () = self.command.gone() => return,
+            () = self.kill_alarm.until(kill_at) => {}
         }
         loop {
             self.command.kill();
             tokio::select! {
-                () = self.command.gone() => return Ok(()),
+                () = self.command.gone() => return,
                 () = tokio::time::sleep(KILL_AGAIN_INTERVAL) => {}
             }
         }
@@ -181,14 +216,4 @@ impl Running {
         }
         if was_lost { LOST } else { code }
     }
-}
-
-/// As the terminal would have done if we did not hear the signal.
-fn stop_this_process() {
-    let _ = kill_process(getpid(), Signal::STOP);
-}
-
-/// The same for all of the pipeline that we are in.
-fn stop_this_group() {
-    let _ = kill_process_group(getpgrp(), Signal::STOP);
 }

@@ -4,6 +4,7 @@ mod acquire;
 mod hold;
 mod keep;
 mod release;
+mod talk;
 mod waiting;
 
 use std::ffi::OsString;
@@ -16,6 +17,7 @@ use rustix::process::Signal;
 
 use self::acquire::{NotAcquired, Patience};
 use self::keep::Grant;
+use self::talk::Talk;
 use crate::client::{Api, SinceBoot, Terms};
 use crate::limits::{LABEL_CHARS_MAX, NAMES_TOGETHER_MAX, TTL_SECONDS_MAX};
 use crate::management::exit_code::NOT_ACQUIRED;
@@ -98,26 +100,6 @@ impl Wish {
     }
 }
 
-/// What is said on stderr.
-#[derive(Clone, Copy)]
-pub(super) struct Talk {
-    is_verbose: bool,
-}
-
-impl Talk {
-    /// What somebody has to know.
-    pub(super) fn warn(self, message: impl AsRef<str>) {
-        eprintln!("cls: {}", message.as_ref());
-    }
-
-    /// What is said with `--verbose` only.
-    pub(super) fn tell(self, message: impl AsRef<str>) {
-        if self.is_verbose {
-            self.warn(message);
-        }
-    }
-}
-
 impl Lock {
     /// The exit code is that of the command.
     pub(super) fn run(self) -> Result<u8, CommandError> {
@@ -131,9 +113,7 @@ impl Lock {
     }
 
     async fn lock_and_run(self, api: &Api) -> Result<u8, CommandError> {
-        let talk = Talk {
-            is_verbose: self.verbose,
-        };
+        let talk = &Talk::new(self.verbose)?;
         let mut signals = Signals::hear(&[ENDING.as_slice(), &PASSED_ON].concat())?;
         let program = Program {
             path: self.command[0].clone(),
@@ -183,7 +163,7 @@ impl Lock {
         api: &Api,
         wish: &Wish,
         not_acquired: NotAcquired,
-        talk: Talk,
+        talk: &Talk,
     ) -> Result<u8, CommandError> {
         // A grant may have been made whose answer was lost.
         if not_acquired.may_be_granted() && wish.is_own_key {
@@ -219,6 +199,7 @@ fn launcher(program: &Program, wish: &Wish, grants: &[Grant]) -> Command {
     launcher
         .arg("become")
         .arg(rustix::process::getpid().as_raw_nonzero().to_string())
+        .arg(trusted_until(wish, grants).as_nanos().to_string())
         .arg("--")
         .arg(&program.path)
         .args(&program.arguments)
@@ -226,6 +207,12 @@ fn launcher(program: &Program, wish: &Wish, grants: &[Grant]) -> Command {
         .env("CLS_FENCING_TOKEN", joined(grants, "\n"))
         .env("CLS_EXPIRES_AT", expires_at(wish, grants));
     launcher
+}
+
+/// Until when all of them are believed in.
+fn trusted_until(wish: &Wish, grants: &[Grant]) -> SinceBoot {
+    let asked = grants.iter().map(|grant| grant.asked).min();
+    wish.terms().trusted_until(asked.unwrap_or_else(SinceBoot::now))
 }
 
 fn joined(grants: &[Grant], separator: &str) -> String {
