@@ -41,7 +41,7 @@ pub struct CommandLine {
 #[derive(Debug, Subcommand)]
 enum Command {
     #[command(flatten)]
-    Asking(Asking),
+    Asking(Box<Asking>),
     #[command(flatten)]
     Here(Here),
 }
@@ -51,7 +51,7 @@ enum Command {
 #[derive(Debug, Subcommand)]
 enum Asking {
     /// Run a command while holding a lock.
-    Lock(Box<lock::Lock>),
+    Lock(lock::Lock),
     /// Show what is held.
     Status(look::Status),
     /// Show what becomes of a resource, a line at each change.

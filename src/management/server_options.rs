@@ -22,11 +22,16 @@ pub(super) struct ServerOptions {
     #[arg(long, env = "CLS_URL", default_value = "http://127.0.0.1:8000")]
     url: String,
     /// The key of a token. Others see the arguments of a process: a file is better.
-    #[arg(long, env = "CLS_TOKEN", hide_env_values = true, value_name = "KEY")]
+    #[arg(long, value_name = "KEY")]
     token: Option<Key>,
-    /// A file with the key of a token.
-    #[arg(long, env = "CLS_TOKEN_FILE", value_name = "FILE", conflicts_with = "token")]
+    /// A file with the key of a token; if not said, CLS_TOKEN is the key, or CLS_TOKEN_FILE the file.
+    #[arg(long, value_name = "FILE", conflicts_with = "token")]
     token_file: Option<PathBuf>,
+    /// The variables apart, because an option goes before both.
+    #[arg(long, hide = true, env = "CLS_TOKEN", hide_env = true)]
+    token_set: Option<Key>,
+    #[arg(long, hide = true, env = "CLS_TOKEN_FILE")]
+    token_file_set: Option<PathBuf>,
     /// Certificates (PEM) of who signed the server's, beside those that this machine knows.
     #[arg(long, env = "CLS_CA_FILE", value_name = "FILE")]
     ca_file: Option<PathBuf>,
@@ -68,12 +73,13 @@ impl ServerOptions {
     ///
     /// Errors: an option cannot be used.
     pub(super) fn api(&self) -> Result<Api, CommandError> {
-        let token = match (&self.token, &self.token_file) {
-            // As a variable that is set to nothing.
-            (Some(key), _) if key.reveal().is_empty() => None,
-            (Some(key), _) => Some(key.reveal().to_owned()),
-            (None, Some(path)) => Some(first_line(path)?),
-            (None, None) => None,
+        // A variable that is set to nothing is none.
+        let key_set = self.token_set.as_ref().filter(|key| !key.reveal().is_empty());
+        let file_set = self.token_file_set.as_ref().filter(|path| !path.as_os_str().is_empty());
+        let token = match (&self.token, &self.token_file, key_set, file_set) {
+            (Some(key), ..) | (None, None, Some(key), _) => Some(key.reveal().to_owned()),
+            (None, Some(path), ..) | (None, None, None, Some(path)) => Some(first_line(path)?),
+            (None, None, None, None) => None,
         };
         let server = Server {
             url: self.url.clone(),

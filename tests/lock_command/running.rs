@@ -5,7 +5,7 @@ use std::process::Stdio;
 use std::time::Duration;
 
 use super::{SOON, cls, code, hold, is_alive, is_held, lock, look, script, start, stderr, stdout, written};
-use crate::support::{Server, eventually, on_postgres};
+use crate::support::{Cls, Server, eventually, on_postgres};
 
 #[test]
 fn a_command_runs_while_its_lock_is_held() {
@@ -140,6 +140,18 @@ fn a_server_that_is_none_or_does_not_let_us_in_is_told_from_one_that_is_busy() {
     };
     let url = server.base_url();
 
+    // An option goes before a variable, and a variable that is set to nothing is none.
+    for (variables, options) in [
+        (&[("CLS_TOKEN", "wrong")][..], &["--token-file", &file][..]),
+        (&[("CLS_TOKEN_FILE", "/no/such/file")], &["--token", &key]),
+        (&[("CLS_TOKEN", ""), ("CLS_TOKEN_FILE", &file)], &[]),
+        (&[("CLS_TOKEN", &key), ("CLS_TOKEN_FILE", "")], &[]),
+    ] {
+        let set = |cls: Cls, (name, value): &(&str, &str)| cls.with(name, value);
+        let cls = variables.iter().fold(cls(&server), set);
+        let output = cls.run(&[&["lock", "ci-r"], options, &["--", "true"]].concat());
+        assert_eq!(code(&output), 0, "{variables:?}: {}", stderr(&output));
+    }
     for (url, options, expected, said) in [
         (
             url.as_str(),
