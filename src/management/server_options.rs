@@ -1,5 +1,6 @@
 //! How the commands that ask a server find it, and who they are to it.
 
+use std::ffi::OsString;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -31,7 +32,7 @@ pub(super) struct ServerOptions {
     #[arg(long, hide = true, env = "CLS_TOKEN", hide_env = true)]
     token_set: Option<Key>,
     #[arg(long, hide = true, env = "CLS_TOKEN_FILE")]
-    token_file_set: Option<PathBuf>,
+    token_file_set: Option<OsString>,
     /// Certificates (PEM) of who signed the server's, beside those that this machine knows.
     #[arg(long, env = "CLS_CA_FILE", value_name = "FILE")]
     ca_file: Option<PathBuf>,
@@ -75,8 +76,13 @@ impl ServerOptions {
     pub(super) fn api(&self) -> Result<Api, CommandError> {
         // A variable that is set to nothing is none.
         let key_set = self.token_set.as_ref().filter(|key| !key.reveal().is_empty());
-        let file_set = self.token_file_set.as_ref().filter(|path| !path.as_os_str().is_empty());
-        let token = match (&self.token, &self.token_file, key_set, file_set) {
+        let file_set = self.token_file_set.as_ref().filter(|path| !path.is_empty());
+        let token = match (
+            &self.token,
+            self.token_file.as_deref(),
+            key_set,
+            file_set.map(Path::new),
+        ) {
             (Some(key), ..) | (None, None, Some(key), _) => Some(key.reveal().to_owned()),
             (None, Some(path), ..) | (None, None, None, Some(path)) => Some(first_line(path)?),
             (None, None, None, None) => None,

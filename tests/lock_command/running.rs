@@ -140,6 +140,10 @@ fn a_server_that_is_none_or_does_not_let_us_in_is_told_from_one_that_is_busy() {
     };
     let url = server.base_url();
 
+    // It looks at the tokens once a second.
+    eventually("the server knows the token", SOON, || {
+        run(&url, &["--token", &key, "ci-r"]).0 == 0
+    });
     // An option goes before a variable, and a variable that is set to nothing is none.
     for (variables, options) in [
         (&[("CLS_TOKEN", "wrong")][..], &["--token-file", &file][..]),
