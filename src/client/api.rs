@@ -211,7 +211,11 @@ impl Api {
             client = client.identity(identity.map_err(|e| unusable(certificate, chain(&e)))?);
         }
         Ok(Self {
-            client: client.build().map_err(|e| ApiError::Client(chain(&e)))?,
+            client: client.build().map_err(|e| match &server.identity {
+                // Whether the two belong together is seen here only.
+                Some((certificate, _)) => unusable(certificate, chain(&e)),
+                None => ApiError::Client(chain(&e)),
+            })?,
             base: url.as_str().trim_end_matches('/').to_owned(),
         })
     }

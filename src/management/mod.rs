@@ -41,24 +41,19 @@ pub struct CommandLine {
 #[derive(Debug, Subcommand)]
 enum Command {
     #[command(flatten)]
-    Asking(Box<Asking>),
-    #[command(flatten)]
     Here(Here),
+    #[command(flatten)]
+    Asking(Box<Asking>),
 }
 
 /// The commands that ask a server. They have no settings, and exit as
-/// [`exit_code`] says.
+/// [`exit_code`] says. Each is described where its options are.
 #[derive(Debug, Subcommand)]
 enum Asking {
-    /// Run a command while holding a lock.
     Lock(lock::Lock),
-    /// Show what is held.
     Status(look::Status),
-    /// Show what becomes of a resource, a line at each change.
     Watch(look::Watch),
-    /// Renew a lock that was acquired with a key that is known.
     Renew(look::Renew),
-    /// Release a lock that was acquired with a key that is known.
     Release(look::Release),
     #[command(hide = true)]
     Become(become_command::Become),

@@ -1,6 +1,7 @@
 //! TLS to clients, on real servers with certificates that the test makes; and
 //! SIGHUP, by which they are changed.
 
+mod asking;
 mod connections;
 mod files;
 mod mutual;

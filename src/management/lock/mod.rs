@@ -69,14 +69,14 @@ pub struct Lock {
     /// The key of the lock; by default by chance, so that no two runs have the same.
     #[arg(long, env = "CLS_KEY", hide_env_values = true)]
     key: Option<Key>,
-    #[command(flatten)]
-    server: ServerOptions,
     /// What to lock; of several names all or none.
     #[arg(required = true, value_name = "NAME", value_parser = name)]
     names: Vec<String>,
     /// What to run, and its arguments. No shell is between.
     #[arg(last = true, required = true, value_name = "COMMAND")]
     command: Vec<OsString>,
+    #[command(flatten)]
+    server: ServerOptions,
 }
 
 /// What is wanted, for as long as it is.
