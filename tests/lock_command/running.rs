@@ -356,3 +356,22 @@ fn it_may_be_the_first_process_whose_session_is_elsewhere() {
     );
     assert!(!is_held(&server, "r"));
 }
+
+#[test]
+fn without_room_to_keep_all_locks_nothing_runs_and_none_is_left() {
+    let server = Server::start();
+    let names: Vec<_> = (0..64).map(|number| format!("r{number}")).collect();
+    let names: Vec<_> = names.iter().map(String::as_str).collect();
+    let cls = cls(&server).under(&["sh", "-c", "ulimit -n 30; exec \"$@\"", "sh"]);
+
+    let output = cls.run(&[&["lock", "--ttl", "3600"], &names[..], &["--", "echo", "ran"]].concat());
+
+    assert_eq!(
+        (code(&output), stdout(&output).as_str()),
+        (126, ""),
+        "{}",
+        stderr(&output)
+    );
+    assert!(stderr(&output).contains("Too many open files"), "{}", stderr(&output));
+    assert_eq!(server.select("SELECT name FROM held_locks"), Vec::<String>::new());
+}

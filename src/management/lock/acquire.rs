@@ -116,6 +116,7 @@ pub(super) async fn acquire(
         pauses: Pauses::default(),
         talk,
     };
+    let mut alarm = Alarm::new()?;
     loop {
         let grants = {
             let asking = course.ask_until_granted(api, wish);
@@ -125,7 +126,7 @@ pub(super) async fn acquire(
                 never = showing => match never {},
             }
         };
-        match still_held(api, wish, grants).await {
+        match still_held(api, wish, grants, &mut alarm).await {
             Ok(grants) => return Ok(grants),
             Err(Loss::NotTrusted(failure)) => return Err(NotAcquired::Failed(unreachable(api, &failure))),
             Err(Loss::Told(said)) => talk.warn(format!("{} was lost at once: {said}; asking again", wish.shown())),
@@ -135,14 +136,14 @@ pub(super) async fn acquire(
 
 /// Asks for those to be renewed that were asked for so long ago that they may be
 /// over: the server counts from the grant, and when that was we do not know.
-async fn still_held(api: &Api, wish: &Wish, grants: Vec<Grant>) -> Result<Vec<Grant>, Loss> {
+async fn still_held(api: &Api, wish: &Wish, grants: Vec<Grant>, alarm: &mut Alarm) -> Result<Vec<Grant>, Loss> {
     let terms = wish.terms();
     let mut held = Vec::with_capacity(grants.len());
     for grant in &grants {
         let mut asked = grant.asked;
         if terms.renew_at(asked).has_come() {
             let until = SinceBoot::now() + Duration::from_secs(wish.ttl.into());
-            asked = match renew(api, wish, grant, until).await {
+            asked = match renew(api, wish, grant, until, alarm).await {
                 Ok(asked) => asked,
                 Err(loss) => {
                     // Those that are ours yet would be in our own way.

@@ -52,8 +52,11 @@ pub(super) async fn run(
         let each = keepers.iter().map(Keeper::trusted_until);
         each.min().unwrap_or_else(SinceBoot::now)
     };
-    let mut running = match Running::start(launcher, signals, ends_at_once, talk) {
-        Ok(running) => running,
+    // There before the command is: without them it would be lost at once.
+    let alarms = grants.iter().map(|_| Alarm::new()).collect::<io::Result<Vec<_>>>();
+    let started = alarms.and_then(|alarms| Ok((alarms, Running::start(launcher, signals, ends_at_once, talk)?)));
+    let (alarms, mut running) = match started {
+        Ok(started) => started,
         Err(error) => {
             release(api, wish, &grants, RELEASE_WAIT_MAX).await?;
             return Err(CommandError::client(
@@ -62,7 +65,8 @@ pub(super) async fn run(
             ));
         }
     };
-    let losing = select_all(keepers.iter().map(|keeper| keeper.keep().boxed_local()));
+    let keeping = keepers.iter().zip(alarms);
+    let losing = select_all(keeping.map(|(keeper, alarm)| keeper.keep(alarm).boxed_local()));
     let loss = running
         .until_end_or(losing.map(|(loss, ..)| loss), &trusted_until)
         .await;

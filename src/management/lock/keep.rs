@@ -52,21 +52,14 @@ impl<'k> Keeper<'k> {
     }
 
     /// Renews it until it is lost.
-    pub(super) async fn keep(&self) -> (&Grant, Loss) {
-        let loss = match Alarm::new() {
-            Ok(alarm) => self.renew_again_and_again(alarm).await,
-            Err(error) => Loss::NotTrusted(Failure::Unreachable(error.to_string())),
-        };
-        (self.grant, loss)
-    }
-
-    async fn renew_again_and_again(&self, mut alarm: Alarm) -> Loss {
+    pub(super) async fn keep(&self, mut alarm: Alarm) -> (&Grant, Loss) {
         let terms = self.wish.terms();
         loop {
             alarm.until(terms.renew_at(self.asked.get())).await;
-            match renew(self.api, self.wish, self.grant, self.trusted_until()).await {
+            let renewed = renew(self.api, self.wish, self.grant, self.trusted_until(), &mut alarm);
+            match renewed.await {
                 Ok(asked) => self.asked.set(asked),
-                Err(loss) => return loss,
+                Err(loss) => return (self.grant, loss),
             }
         }
     }
@@ -74,13 +67,18 @@ impl<'k> Keeper<'k> {
 
 /// Asks for a lock to be renewed until that is done, or `deadline` has come. Says
 /// when the request was begun that did it.
-pub(super) async fn renew(api: &Api, wish: &Wish, grant: &Grant, deadline: SinceBoot) -> Result<SinceBoot, Loss> {
+pub(super) async fn renew(
+    api: &Api,
+    wish: &Wish,
+    grant: &Grant,
+    deadline: SinceBoot,
+    alarm: &mut Alarm,
+) -> Result<SinceBoot, Loss> {
     let body = json!({"locked_by": wish.key, "ttl": wish.ttl, "fencing_token": grant.fencing_token});
     let question = Question::new(Method::PATCH, path_of(&grant.name)).with_body(body);
     let time_max = wish.terms().attempt_time_max();
     let mut pauses = Pauses::default();
     let mut failure = Failure::Unreachable("there was no time to ask".to_owned());
-    let mut alarm = Alarm::new().map_err(|error| Loss::NotTrusted(Failure::Unreachable(error.to_string())))?;
     loop {
         let began = SinceBoot::now();
         if began >= deadline {

@@ -4,10 +4,11 @@ use std::time::Duration;
 
 use futures_util::future::join_all;
 use serde_json::{Value, json};
+use tokio::time::sleep;
 
 use super::Wish;
 use super::keep::{Grant, Loss};
-use crate::client::{Alarm, Api, Failure, Method, Pauses, Question, SinceBoot, path_of};
+use crate::client::{Api, Failure, Method, Pauses, Question, SinceBoot, path_of};
 use crate::limits::GIVE_BACK_WAIT_MAX;
 use crate::management::{CommandError, random_text};
 
@@ -50,7 +51,6 @@ async fn ask_to_release(api: &Api, name: &str, body: Value, request: &str, until
         .with_body(body)
         .once(request);
     let mut pauses = Pauses::default();
-    let mut alarm = Alarm::new().map_err(|error| Loss::NotTrusted(Failure::Unreachable(error.to_string())))?;
     loop {
         let time_max = (until.left() / 2).max(Duration::from_millis(500));
         let failure = match api.ask(&question, time_max).await {
@@ -59,10 +59,10 @@ async fn ask_to_release(api: &Api, name: &str, body: Value, request: &str, until
             Ok(reply) => Failure::Unreachable(reply.said()),
             Err(failure) => failure,
         };
-        let next = SinceBoot::now() + pauses.next(failure.retry_after());
-        if next >= until {
+        let pause = pauses.next(failure.retry_after());
+        if SinceBoot::now() + pause >= until {
             return Err(Loss::NotTrusted(failure));
         }
-        alarm.until(next).await;
+        sleep(pause).await;
     }
 }
