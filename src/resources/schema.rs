@@ -9,6 +9,7 @@ mod fields;
 mod operations;
 mod parts;
 mod requests;
+mod terraform;
 
 use std::sync::LazyLock;
 

@@ -24,6 +24,7 @@ macro_rules! on_both {
 mod at_rest;
 mod breaks;
 mod commands;
+mod ends;
 mod ownership;
 mod silence;
 mod tokens;

@@ -5,6 +5,7 @@ use std::process::Stdio;
 use std::time::Duration;
 
 use super::{SOON, cls, code, hold, is_alive, is_held, lock, look, script, start, stderr, stdout, written};
+use crate::access::token;
 use crate::support::{Cls, Server, eventually, on_postgres};
 
 #[test]
@@ -128,8 +129,7 @@ fn what_was_asked_wrongly_is_told_and_nothing_runs() {
 #[test]
 fn a_server_that_is_none_or_does_not_let_us_in_is_told_from_one_that_is_busy() {
     let server = Server::start_with(&[("AUTH", "required")]);
-    let key = server.cls().run(&["createtoken", "ci", "--prefix", "ci-"]);
-    let key = stdout(&key).trim().to_owned();
+    let key = token(&server, &["ci", "--prefix", "ci-"]);
     let file = super::file(&server, "token");
     std::fs::write(&file, format!("{key}\n")).expect("writable");
     let file = file.display().to_string();

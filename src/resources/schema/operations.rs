@@ -3,28 +3,26 @@
 use serde_json::{Value, json};
 use utoipa::ToSchema;
 use utoipa::openapi::path::{
-    HttpMethod, Operation, OperationBuilder, Parameter, ParameterIn, ParameterStyle, PathItem, Paths, PathsBuilder,
+    HttpMethod, Operation, OperationBuilder, ParameterIn, ParameterStyle, PathItem, Paths, PathsBuilder,
 };
 use utoipa::openapi::schema::{AdditionalProperties, Object, ObjectBuilder, Type};
-use utoipa::openapi::{Ref, Required, Response};
+use utoipa::openapi::{Ref, Response};
 
 use super::answers::{
     Error, HTML, JSON, Page, Success, bad_request, broken_with_resource, content, detail, error_with_resource,
     field_errors, header, html, said, said_any_of, schema_of, slow_body, success_with_resource, with_allow,
 };
 use super::parts::{
-    body, error, free_resource, idempotency_key, in_query, key_reused, name, operation, parameter, prefer, resource,
+    error, free_resource, idempotency_key, in_query, key_reused, name, operation, parameter, prefer, resource,
     was_broken, with_body,
 };
-use super::{fields, requests};
+use super::{fields, requests, terraform};
 use crate::limits::HELD_BY_MAX;
 use crate::resources::bodies::{
-    AcquiredTogether, Broken, Deadlock, NotAcquiredSinceBroken, NotHeld, Released, Renewed, Representation, Validity,
+    AcquiredTogether, Broken, Deadlock, NotAcquiredSinceBroken, Released, Renewed, Representation, Validity,
 };
-use crate::resources::lock_info::{LockInfo, NO_ID};
 use crate::resources::views::{
-    ACQUIRED, BROKEN, DEADLOCK, INVALID_RENEW, INVALID_UNLOCK, LOCKED, NOT_ACQUIRED, RELEASED, SUPERSEDED, TIMED_OUT,
-    UNKNOWN,
+    ACQUIRED, BROKEN, DEADLOCK, INVALID_RENEW, INVALID_UNLOCK, LOCKED, NOT_ACQUIRED, SUPERSEDED, TIMED_OUT, UNKNOWN,
 };
 
 pub(super) fn paths() -> Paths {
@@ -82,10 +80,13 @@ pub(super) fn paths() -> Paths {
             item(vec![
                 (
                     HttpMethod::Put,
-                    lock_state("lock_state", "Lock a state of Terraform, or wait for it"),
+                    terraform::lock_state("lock_state", "Lock a state of Terraform, or wait for it"),
                 ),
-                (HttpMethod::Post, lock_state("lock_state_by_post", "What PUT does")),
-                (HttpMethod::Delete, unlock_state()),
+                (
+                    HttpMethod::Post,
+                    terraform::lock_state("lock_state_by_post", "What PUT does"),
+                ),
+                (HttpMethod::Delete, terraform::unlock_state()),
             ]),
         )
         .path("/schema/", item(vec![(HttpMethod::Get, schema())]))
@@ -135,7 +136,7 @@ fn of_all<T: ToSchema>(operation: OperationBuilder, example: Value) -> Operation
         .response("408", slow_body_only())
 }
 
-fn slow_body_only() -> Response {
+pub(super) fn slow_body_only() -> Response {
     said_any_of("The body was too slow.", &[detail()], &[slow_body()]).build()
 }
 
@@ -381,92 +382,6 @@ fn check() -> Operation {
             said::<Validity>("It does not hold.", &[("invalid", invalid)]).build(),
         );
     with_body::<requests::Check>(operation, json!({"fencing_token": 41})).build()
-}
-
-/// What the method of WebDAV does that OpenAPI does not know.
-fn lock_state(id: &str, summary: &str) -> Operation {
-    let description = "For `lock_address` of Terraform's backend `http`, which sends LOCK: that does the same, but cannot \
-                       be described. Sent again with the ID that holds the lock it is answered 200 again, with the same \
-                       token.";
-    let superseded = said_any_of(
-        "It was sent again with the same ID, and the repetition waits.",
-        &[schema_of::<Error>()],
-        &[("sent again", error(SUPERSEDED))],
-    );
-    let operation = operation(id, "terraform", summary)
-        .description(Some(description))
-        .parameter(state_name())
-        .parameter(in_query("ttl", fields::state_ttl()))
-        .parameter(in_query("timeout", fields::state_timeout()))
-        .response(
-            "200",
-            said::<Success>("It is yours.", &[("acquired", json!({"Success": ACQUIRED}))])
-                .header_ref("Fencing-Token", header("Fencing-Token"))
-                .build(),
-        )
-        .response("400", bad_request("It is no LockInfo.", &[], &[no_id()]).build())
-        .response("408", slow_body_only())
-        .response("409", superseded.build())
-        .response("423", held_by_another());
-    with_body::<requests::StateLock>(operation, lock_info()).build()
-}
-
-fn unlock_state() -> Operation {
-    let description = "For `unlock_address`, to which Terraform sends UNLOCK: that does the same. Without any body it is \
-                       `terraform force-unlock`, and needs the verb `break`. Sent again it is answered 200 for as long as \
-                       nothing else has released the lock.";
-    let broken = was_broken()["broken"].clone();
-    let not_held = said::<NotHeld>(
-        "Nobody holds it.",
-        &[
-            ("free", json!({"detail": NOT_ACQUIRED})),
-            ("broken", json!({"detail": NOT_ACQUIRED, "broken": broken})),
-        ],
-    );
-    let ok = said::<Success>(
-        "It is free.",
-        &[
-            ("released", json!({"Success": RELEASED})),
-            ("forced", json!({"Success": BROKEN})),
-        ],
-    );
-    let operation = operation("unlock_state", "terraform", "Unlock a state of Terraform")
-        .description(Some(description))
-        .parameter(state_name())
-        .response("200", ok.build())
-        .response("400", bad_request("It has no ID.", &[], &[no_id()]).build())
-        .response("408", slow_body_only())
-        .response("409", not_held.build())
-        .response("423", held_by_another());
-    let mut body = body::<requests::StateUnlock>(lock_info());
-    body.required = Some(Required::False);
-    with_body::<requests::StateUnlock>(operation, lock_info())
-        .request_body(Some(body))
-        .build()
-}
-
-fn state_name() -> Parameter {
-    parameter("name", ParameterIn::Path, fields::state_name()).build()
-}
-
-fn held_by_another() -> Response {
-    said::<LockInfo>("Somebody else holds it, and says this.", &[("held", lock_info())]).build()
-}
-
-fn no_id() -> (&'static str, Value) {
-    ("no LockInfo", json!({"detail": NO_ID}))
-}
-
-fn lock_info() -> Value {
-    json!({
-        "ID": "27b68d25-93e8-3e81-6cc8-13df3661fe9a",
-        "Operation": "OperationTypeApply",
-        "Info": "",
-        "Who": "ci@runner-7",
-        "Version": "1.11.4",
-        "Created": "2026-01-31T23:59:59.563023486Z",
-        "Path": ""
-    })
 }
 
 fn schema() -> Operation {
