@@ -199,7 +199,7 @@ fn launcher(program: &Program, wish: &Wish, grants: &[Grant]) -> Command {
     launcher
         .arg("become")
         .arg(rustix::process::getpid().as_raw_nonzero().to_string())
-        .arg(trusted_until(wish, grants).as_nanos().to_string())
+        .arg(wish.terms().trusted_until(first_asked(grants)).as_nanos().to_string())
         .arg("--")
         .arg(&program.path)
         .args(&program.arguments)
@@ -209,10 +209,10 @@ fn launcher(program: &Program, wish: &Wish, grants: &[Grant]) -> Command {
     launcher
 }
 
-/// Until when all of them are believed in.
-fn trusted_until(wish: &Wish, grants: &[Grant]) -> SinceBoot {
+/// When the first request was begun that was granted.
+fn first_asked(grants: &[Grant]) -> SinceBoot {
     let asked = grants.iter().map(|grant| grant.asked).min();
-    wish.terms().trusted_until(asked.unwrap_or_else(SinceBoot::now))
+    asked.unwrap_or_else(SinceBoot::now)
 }
 
 fn joined(grants: &[Grant], separator: &str) -> String {
@@ -223,9 +223,7 @@ fn joined(grants: &[Grant], separator: &str) -> String {
 /// When the first of the locks ends unless it is renewed, by the wall clock of
 /// this machine, as whoever reads it will.
 fn expires_at(wish: &Wish, grants: &[Grant]) -> String {
-    let asked = grants.iter().map(|grant| grant.asked).min();
-    let passed = asked.map_or(Duration::ZERO, |asked| SinceBoot::now() - asked);
-    let left = Duration::from_secs(wish.ttl.into()).saturating_sub(passed);
+    let left = (first_asked(grants) + Duration::from_secs(wish.ttl.into())).left();
     let ends = chrono::Utc::now().checked_add_signed(chrono::TimeDelta::from_std(left).unwrap_or_default());
     ends.unwrap_or_default()
         .to_rfc3339_opts(chrono::SecondsFormat::Micros, true)
