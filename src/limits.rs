@@ -233,6 +233,11 @@ pub const TOKENS_PER_BATCH: i64 = 4 * BATCH_OPERATIONS_MAX as i64;
 /// Places in line that one transaction on PostgreSQL may give.
 pub const PLACES_PER_BATCH: i64 = BATCH_OPERATIONS_MAX as i64;
 
+/// On PostgreSQL, numbers in a block of sequence `lock_event_ids`, as the
+/// migration has it. Each transaction that records takes as many blocks as it may
+/// need, mostly one.
+pub const EVENTS_STEP: i64 = 4096;
+
 /// Places in line that a session takes at a time, with its tokens.
 pub const PLACES_STEP: i64 = 2 * PLACES_PER_BATCH;
 
@@ -319,6 +324,45 @@ pub const PRUNE_ROWS_MAX: usize = 1000;
 
 /// Days after which a free row that nobody has used is deleted.
 pub const PRUNE_AFTER_DAYS: u32 = 30;
+
+/// Events of one resource that its history shows: each is looked up by the one
+/// that follows it.
+pub const HISTORY_SHOWN_MAX: i64 = 10_000;
+
+/// Between two looks for events that others may have recorded, while somebody
+/// wants to know.
+pub const FEED_LOOK_INTERVAL: Duration = Duration::from_millis(100);
+
+/// After a look for events: what happens meanwhile is read together.
+pub const FEED_PAUSE: Duration = Duration::from_millis(10);
+
+/// After a look for events that failed.
+pub const FEED_RETRY_INTERVAL: Duration = Duration::from_secs(1);
+
+/// The latest events that are in memory, of some hundred bytes each.
+pub const FEED_EVENTS_KEPT: usize = 4096;
+
+/// Events that are read together.
+pub const FEED_EVENTS_READ: u32 = 1000;
+
+/// Between two signs of life of a stream in which nothing happens.
+pub const STREAM_BEAT_INTERVAL: Duration = Duration::from_secs(15);
+
+/// How long a client is asked to wait before it connects anew to a stream.
+pub const STREAM_RETRY: Duration = Duration::from_secs(1);
+
+/// Between two looks for events that are not to be kept, once there are none.
+pub const HISTORY_PRUNE_INTERVAL: Duration = Duration::from_secs(5);
+
+/// Events that one such look deletes at most: a millisecond or two, during which
+/// nobody is answered.
+pub const HISTORY_PRUNE_ROWS_MAX: usize = 2000;
+
+/// Days after which an event is deleted.
+pub const HISTORY_DAYS: u32 = 30;
+
+/// Events beyond which the oldest are deleted: some 100 bytes each.
+pub const HISTORY_EVENTS_MAX: u32 = 1_000_000;
 
 /// What a client that was refused for lack of room is asked to wait.
 pub const RETRY_AFTER: Duration = Duration::from_secs(1);

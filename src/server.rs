@@ -26,8 +26,8 @@ use crate::limits::{
 };
 use crate::resources::urls::{self, Action, Route};
 use crate::resources::{
-    AcquireView, BreakView, CheckView, Context, LocksView, ReleaseView, RenewView, ResourceListView, ResourceView,
-    SchemaView, TerraformView,
+    AcquireView, BreakView, CheckView, Context, EventListView, EventStreamView, HistoryView, LocksView, ReleaseView,
+    RenewView, ResourceListView, ResourceView, SchemaView, TerraformView,
 };
 use crate::rest::{BodyRoom, Request, dispatch, error_response, give_up_body, html_page, skip_body};
 use crate::tls::Tls;
@@ -238,11 +238,14 @@ async fn dispatch_other(context: &Context, route: Route<'_>, request: Request) -
         Route::Resources => dispatch(&ResourceListView { context }, request).await,
         Route::Locks => dispatch(&LocksView { context }, request).await,
         Route::Terraform(name) => dispatch(&TerraformView { context, name: &name }, request).await,
+        Route::Events => dispatch(&EventListView { context }, request).await,
+        Route::EventStream => dispatch(&EventStreamView { context }, request).await,
         Route::Schema => dispatch(&SchemaView { context }, request).await,
         Route::Action(name, Action::Acquire) => dispatch(&AcquireView { context, name: &name }, request).await,
         Route::Action(name, Action::Release) => dispatch(&ReleaseView { context, name: &name }, request).await,
         Route::Action(name, Action::Renew) => dispatch(&RenewView { context, name: &name }, request).await,
         Route::Action(name, Action::Break) => dispatch(&BreakView { context, name: &name }, request).await,
+        Route::Action(name, Action::History) => dispatch(&HistoryView { context, name: &name }, request).await,
         Route::Action(name, Action::Check) => dispatch(&CheckView { context, name: &name }, request).await,
     }
 }

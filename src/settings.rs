@@ -21,7 +21,7 @@ pub use secret::Secret;
 use crate::limits::{self, SECRET_KEY_CHARS_MIN, TTL_SECONDS_MAX};
 
 /// Every setting's name, in the order of `.env.example`.
-pub const NAMES: [&str; 23] = [
+pub const NAMES: [&str; 26] = [
     "DATABASE_URL",
     "RUST_LOG",
     "AUTH",
@@ -45,6 +45,9 @@ pub const NAMES: [&str; 23] = [
     "MAX_TIMEOUT",
     "LOCK_DELAY",
     "PRUNE_AFTER_DAYS",
+    "HISTORY",
+    "HISTORY_DAYS",
+    "HISTORY_EVENTS_MAX",
 ];
 
 /// What an operator may choose.
@@ -93,6 +96,12 @@ pub struct Settings {
     pub lock_delay: Duration,
     /// Days after which an unused row is deleted; 0 is never.
     pub prune_after_days: u32,
+    /// Whether what happens is recorded.
+    pub history: bool,
+    /// Days after which an event is deleted; 0 is never.
+    pub history_days: u32,
+    /// Events beyond which the oldest are deleted; 0 is any number.
+    pub history_events_max: u32,
 }
 
 /// Who is let in.
@@ -145,6 +154,9 @@ pub enum SettingsError {
     /// Neither of two words.
     #[error("LOCKED_BY_AT_REST must be plain or hashed, not '{0}'")]
     LockedByAtRest(String),
+    /// Neither of two words.
+    #[error("HISTORY must be on or off, not '{0}'")]
+    History(String),
     /// Nothing to hash under.
     #[error("LOCKED_BY_AT_REST=hashed needs a SECRET_KEY; make one with `openssl rand -hex 32`")]
     NoSecretKey,
@@ -271,6 +283,19 @@ impl Settings {
             prune_after_days: {
                 let default = limits::PRUNE_AFTER_DAYS;
                 number("PRUNE_AFTER_DAYS", text("PRUNE_AFTER_DAYS")?, 0, 36_500, default)?
+            },
+            history: match text("HISTORY")?.as_deref() {
+                None | Some("on") => true,
+                Some("off") => false,
+                Some(other) => return Err(SettingsError::History(other.to_owned())),
+            },
+            history_days: {
+                let default = limits::HISTORY_DAYS;
+                number("HISTORY_DAYS", text("HISTORY_DAYS")?, 0, 36_500, default)?
+            },
+            history_events_max: {
+                let (name, default) = ("HISTORY_EVENTS_MAX", limits::HISTORY_EVENTS_MAX);
+                number(name, text(name)?, 0, 1_000_000_000, default)?
             },
         })
     }

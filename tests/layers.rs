@@ -53,7 +53,15 @@ const MAY_NAME: &[(&str, &[&str])] = &[
     ("actix_web", &["rest", "resources", "server", "management"]),
     (
         "tokio",
-        &["rest", "engine", "server", "client", "supervise", "management"],
+        &[
+            "rest",
+            "resources",
+            "engine",
+            "server",
+            "client",
+            "supervise",
+            "management",
+        ],
     ),
     ("reqwest", &["client"]),
     ("nix", &["supervise"]),

@@ -6,6 +6,7 @@ mod access;
 mod clients;
 mod conformance;
 mod faults;
+mod history;
 mod hostile;
 mod layers;
 mod lock_command;

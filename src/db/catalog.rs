@@ -9,6 +9,7 @@
 //! queries run at a time, and one waits up to CATALOG_WAIT_MAX for its turn.
 
 mod connection;
+mod events;
 mod postgres;
 mod prefix;
 mod query;
@@ -20,6 +21,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 pub(in crate::db) use self::connection::AnyConnection;
+pub use self::events::{EventPage, EventQuery, RecordedEvent};
 use self::postgres::PostgresReaders;
 use self::query::RawRow;
 pub use self::search::Search;
@@ -28,7 +30,7 @@ use crate::clock::{ProcessClock, Timestamp};
 use crate::db::sqlite::open_file::Identity;
 use crate::db::{PostgresUrl, StoreError, TokenList, tokens};
 use crate::limits::CATALOG_CONNECTIONS_MAX;
-use crate::lock::{FencingToken, LockedBy, ResourceName, Ttl};
+use crate::lock::{EventId, FencingToken, LockedBy, ResourceName, Ttl};
 
 /// A way to look at the table. Cloning copies a pointer.
 #[derive(Clone)]
@@ -200,6 +202,40 @@ impl Catalog {
         let mut names: Vec<_> = names.collect::<Result<_, _>>()?;
         names.sort_unstable();
         Ok(names)
+    }
+
+    /// A page of what happened to a resource, the latest first; `None` if there is
+    /// no row of that name. Of more than HISTORY_SHOWN_MAX events the latest.
+    pub fn history(
+        &self,
+        name: &ResourceName,
+        page: Page,
+        page_size: NonZeroU32,
+    ) -> Result<Option<EventPage>, StoreError> {
+        self.read(|conn, _| events::history(conn, name, page, page_size.get().into()))
+    }
+
+    /// A page of what happened. No event of a lower number than one that is shown
+    /// is added later.
+    pub fn events(&self, query: &EventQuery, page: Page, page_size: NonZeroU32) -> Result<EventPage, StoreError> {
+        let horizon = self.horizon()?;
+        self.read(|conn, _| events::page(conn, query, horizon, page, page_size.get().into()))
+    }
+
+    /// The last event below which nothing is added later.
+    pub fn horizon(&self) -> Result<EventId, StoreError> {
+        let horizon = self.read(|conn, _| events::horizon(conn))?;
+        horizon.ok_or_else(|| StoreError::Failed("a transaction that records does not end".to_owned()))
+    }
+
+    /// Up to `rows_max` events that follow `after`, up to `horizon`.
+    pub fn events_after(
+        &self,
+        after: EventId,
+        horizon: EventId,
+        rows_max: u32,
+    ) -> Result<Vec<RecordedEvent>, StoreError> {
+        self.read(|conn, _| events::following(conn, after, horizon, rows_max.into()))
     }
 
     /// All tokens, if any changed since the table had seen `known` changes; a

@@ -16,12 +16,14 @@ mod store;
 mod tokens;
 mod url;
 
-pub use catalog::{Catalog, Column, Direction, ListPage, ListQuery, ListRow, Page, Search};
+pub use catalog::{
+    Catalog, Column, Direction, EventPage, EventQuery, ListPage, ListQuery, ListRow, Page, RecordedEvent, Search,
+};
 pub use database::{Database, DatabaseError, IfMissing};
 pub use migrations::{MigrationError, MigrationState, Migrations, Step, Target};
 pub use ownership::Ownership;
 pub use postgres::PostgresStore;
 pub use sqlite::SqliteStore;
-pub use store::{Announcement, Listener, Seen, Standing, Store, StoreError};
+pub use store::{Announcement, History, Kept, Listener, Seen, Standing, Store, StoreError};
 pub use tokens::{NewToken, TokenList, TokenTable, Which};
 pub use url::{DatabaseUrl, PostgresUrl, UrlError};

@@ -27,7 +27,9 @@ use crate::engine::shared::Shared;
 use crate::engine::suspects::Suspects;
 use crate::engine::tasks::Work;
 use crate::engine::{Engine, Unavailable, listening};
-use crate::limits::{BATCH_OPERATIONS_MAX, LAST_RETURNS_WAIT_MAX, PRUNE_INTERVAL, SWEEP_INTERVAL};
+use crate::limits::{
+    BATCH_OPERATIONS_MAX, HISTORY_PRUNE_INTERVAL, LAST_RETURNS_WAIT_MAX, PRUNE_INTERVAL, SWEEP_INTERVAL,
+};
 use crate::lock::{FencingToken, Operation, Place, ResourceName, Waiter, WaitingLines};
 
 /// Between two attempts to tell the store the last things before the end.
@@ -65,6 +67,7 @@ pub struct Batcher<S> {
     next_beat: Instant,
     next_sweep: Instant,
     next_prune: Instant,
+    next_history_prune: Instant,
     next_watched_look: Instant,
     stopping: bool,
 }
@@ -109,6 +112,7 @@ impl<S: Store + 'static> Batcher<S> {
         let shared = Arc::new(Shared::default());
         shared.note_policy(&policy);
         let engine = Engine::new(sender, Arc::clone(&shared), policy.waiters_max);
+        store.record(policy.history);
         let now = Instant::now();
         let listener = store.listen();
         let hearing = listener.is_some().then(|| Hearing::since(now));
@@ -135,6 +139,7 @@ impl<S: Store + 'static> Batcher<S> {
             next_beat: now,
             next_sweep: now + SWEEP_INTERVAL,
             next_prune: now + PRUNE_INTERVAL,
+            next_history_prune: now + HISTORY_PRUNE_INTERVAL,
             next_watched_look: now,
             stopping: false,
         };
@@ -150,6 +155,7 @@ impl<S: Store + 'static> Batcher<S> {
             let submissions = self.collect();
             if let Some(policy) = self.shared.take_policy() {
                 self.policy = policy;
+                self.store.record(policy.history);
             }
             self.take_announcements();
             self.take_departures();
@@ -355,6 +361,9 @@ impl<S: Store + 'static> Batcher<S> {
         match (result, decisions) {
             (Ok(()), Some(decisions)) => {
                 self.note_success();
+                if decisions.is_recorded {
+                    self.shared.feed.note_news();
+                }
                 self.tell(&names, decisions);
                 true
             }

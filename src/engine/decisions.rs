@@ -40,6 +40,8 @@ pub(super) struct Decisions {
     pub(super) unserved: Vec<usize>,
     /// For each row, what comes next for those in line.
     pub(super) prospects: Vec<Prospect>,
+    /// Whether something was recorded.
+    pub(super) is_recorded: bool,
     /// For each row, whether it changed.
     pub(super) changed: Vec<bool>,
 }
@@ -150,6 +152,7 @@ impl Decisions {
             kept_free,
             put_off,
             last_place_before,
+            is_recorded: !rows.events().is_empty(),
             lines_told: rows.lines_told().collect(),
             unserved,
             prospects: (0..rows.len())
@@ -254,7 +257,10 @@ impl Decider<'_, '_> {
             return self.tell(rows, asker, Ok(Told::Outcome(Outcome::Locked)));
         };
         match self.circle(&rows, &acquire, wait_until) {
-            Circle::Closed(names) => return self.tell(rows, asker, Ok(Told::Outcome(Outcome::Deadlock(names)))),
+            Circle::Closed(names) => {
+                self.batch.note_deadlock(rows.as_slice()[missing], &acquire, &names);
+                return self.tell(rows, asker, Ok(Told::Outcome(Outcome::Deadlock(names))));
+            }
             Circle::Perhaps(names) if asker.times < PUT_OFF_MAX => {
                 let wish = self.wish(&rows, acquire);
                 self.put_off.push(asker.put_off(wish, names));

@@ -231,6 +231,10 @@ impl Engine {
         self.nudge();
     }
 
+    pub(super) fn shared(&self) -> Arc<Shared> {
+        Arc::clone(&self.shared)
+    }
+
     /// Makes the batcher thread finish what is queued and end.
     pub fn stop(&self) {
         // It can only fail because the thread has ended already.

@@ -60,6 +60,7 @@
 
 mod batcher;
 mod decisions;
+mod feed;
 mod handle;
 mod hearing;
 mod listening;
@@ -73,6 +74,7 @@ mod tokens;
 mod watches;
 
 pub use batcher::Batcher;
+pub use feed::{Feed, Subscription};
 pub use handle::{Answer, Engine, Unavailable, Untold};
 pub use policy::Policy;
 pub use tokens::Tokens;

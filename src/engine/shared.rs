@@ -5,6 +5,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Mutex, MutexGuard};
 
 use crate::db::Announcement;
+use crate::engine::feed::FeedState;
 use crate::engine::messages::Departure;
 use crate::engine::policy::Policy;
 use crate::engine::watches::Watches;
@@ -20,6 +21,8 @@ pub(super) struct Shared {
     announcements: Mutex<Vec<Announcement>>,
     /// Who wants to know when something happens to a resource.
     pub(super) watches: Watches,
+    /// Who wants to know of all that happens.
+    pub(super) feed: FeedState,
     /// Written by an operator's reload, taken by the batcher with each batch.
     new_policy: Mutex<Option<Policy>>,
     /// Whether the policy bounds the locks of each client; read by requests.
@@ -78,6 +81,7 @@ impl Shared {
 
     pub(super) fn note_end(&self) {
         self.ended.store(true, Ordering::Relaxed);
+        self.feed.end();
     }
 
     pub(super) fn has_ended(&self) -> bool {
@@ -86,6 +90,7 @@ impl Shared {
 
     pub(super) fn drain(&self) {
         self.draining.store(true, Ordering::Release);
+        self.feed.end();
     }
 
     pub(super) fn is_draining(&self) -> bool {

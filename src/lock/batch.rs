@@ -11,6 +11,7 @@ mod tests;
 
 pub use self::circle::Circle;
 use crate::clock::Timestamp;
+use crate::lock::event::{Before, Happened};
 use crate::lock::{
     Acquire, ClientName, Grant, Joined, LockedBy, Operation, Outcome, Place, ResourceName, Rows, Rules, StillWaits,
     Waiter, WaitingLines, decide,
@@ -132,6 +133,13 @@ impl<'a, W: StillWaits> Batch<'a, W> {
             let (place, wait_until) = (waiter.place, waiter.wait_until);
             self.rows.note_joined(Joined { row, place, wait_until });
         }
+    }
+
+    /// Records that somebody is refused, for whom the resource at index `row` is
+    /// kept by who waits, by way of others perhaps, for itself.
+    pub fn note_deadlock(&mut self, row: usize, acquire: &Acquire, circle: &[ResourceName]) {
+        let happened = Happened::deadlock(self.now, self.rows.resource(row), acquire, circle);
+        self.rows.record(row, happened);
     }
 
     /// The lines, to look at.
@@ -284,9 +292,15 @@ impl<'a, W: StillWaits> Batch<'a, W> {
 
     fn decide(&mut self, row: usize, operation: &Operation) -> Outcome {
         let client_before = self.rows.client(self.now, row);
+        let is_recorded = self.rows.is_recorded();
+        let before = is_recorded.then(|| Before::of(self.rows.resource(row), self.now, operation));
         let (resource, tokens, change) = self.rows.resource_mut(row);
         let outcome = decide(self.now, &self.rules, resource, tokens, operation);
         *change = (*change).max(outcome.change(operation));
+        if let Some(before) = before {
+            let happened = before.happened(self.now, operation, &outcome, resource);
+            happened.for_each(|event| self.rows.record(row, event));
+        }
         let client = self.rows.client(self.now, row);
         self.rows.recount(client_before.as_ref(), client.as_ref());
         outcome

@@ -13,7 +13,7 @@ use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 
 use crate::access::AtRest;
 use crate::db::{Database, DatabaseUrl, IfMissing, Ownership, Target};
-use crate::engine::{Batcher, Engine, Tokens};
+use crate::engine::{Batcher, Engine, Feed, Tokens};
 use crate::limits::{BATCHER_END_WAIT_MAX, DESCRIPTORS_RESERVED};
 use crate::management::CommandError;
 use crate::management::logging::Logging;
@@ -125,6 +125,7 @@ impl Runserver {
         let limits = Arc::new(CurrentLimits::new(request_limits(&settings)));
         let context = Context {
             engine: engine.clone(),
+            feed: Feed::spawn(&engine, catalog.clone())?,
             catalog,
             limits: Arc::clone(&limits),
             access,

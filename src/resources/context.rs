@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 
 use crate::access::AtRest;
 use crate::db::Catalog;
-use crate::engine::Engine;
+use crate::engine::{Engine, Feed};
 use crate::limits::{TIMEOUT_SECONDS_MAX, TTL_SECONDS_MAX};
 use crate::resources::permissions::{Access, Caller};
 use crate::resources::serializers::{Fields, Reading};
@@ -21,6 +21,8 @@ pub struct Context {
     pub engine: Engine,
     /// What lists.
     pub catalog: Catalog,
+    /// What tells what happens.
+    pub feed: Feed,
     /// What an operator allows, as it is at each time.
     pub limits: Arc<CurrentLimits>,
     /// Who is let in.

@@ -3,6 +3,7 @@
 
 mod bodies;
 mod context;
+mod event_filters;
 mod filters;
 #[cfg(test)]
 mod fuzz;
@@ -16,6 +17,6 @@ mod views;
 pub use context::{Context, CurrentLimits, RequestLimits};
 pub use permissions::Access;
 pub use views::{
-    AcquireView, BreakView, CheckView, LocksView, ReleaseView, RenewView, ResourceListView, ResourceView, SchemaView,
-    TerraformView,
+    AcquireView, BreakView, CheckView, EventListView, EventStreamView, HistoryView, LocksView, ReleaseView, RenewView,
+    ResourceListView, ResourceView, SchemaView, TerraformView,
 };

@@ -5,6 +5,7 @@
 //! (`MAX_TTL`, `MAX_TIMEOUT`) shows in the field errors only.
 
 mod answers;
+mod events;
 mod fields;
 mod operations;
 mod parts;
@@ -74,6 +75,7 @@ fn document() -> OpenApi {
     let tags = [
         ("resources", "What can be locked: one at a time."),
         ("lists", "Many at once."),
+        ("events", "What happened, and what happens."),
         (
             "terraform",
             "States that Terraform and OpenTofu lock, with LOCK and UNLOCK or the methods here.",

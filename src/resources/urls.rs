@@ -26,11 +26,15 @@ pub enum Route<'p> {
     Locks,
     /// `/terraform/{name}/`
     Terraform(Cow<'p, str>),
+    /// `/events/`
+    Events,
+    /// `/events/stream/`
+    EventStream,
     /// `/schema/`
     Schema,
 }
 
-/// What can be done to a resource by POST.
+/// What can be done to a resource by POST, or be seen of it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Action {
     /// What PUT does.
@@ -43,6 +47,8 @@ pub enum Action {
     Check,
     /// Free it without its key.
     Break,
+    /// See what happened to it.
+    History,
 }
 
 /// The prefix, and how the original's URL file spells it.
@@ -54,12 +60,13 @@ const SPLIT_FIRST: &str = "/locks/";
 /// The same, of a name that is no resource's.
 const TERRAFORM: &str = "/terraform/";
 
-const ACTIONS: [(&str, Action); 5] = [
+const ACTIONS: [(&str, Action); 6] = [
     ("acquire", Action::Acquire),
     ("release", Action::Release),
     ("renew", Action::Renew),
     ("check", Action::Check),
     ("break", Action::Break),
+    ("history", Action::History),
 ];
 
 /// What is at `path`, if anything.
@@ -84,6 +91,8 @@ fn route_of<'p, 'r>(path: &'p str, keep: impl Fn(&'p str) -> Cow<'r, str>) -> Op
     match path {
         "/resources/" | "/resources" => return Some(Route::Resources),
         "/locks/" | "/locks" => return Some(Route::Locks),
+        "/events/" | "/events" => return Some(Route::Events),
+        "/events/stream/" | "/events/stream" => return Some(Route::EventStream),
         "/schema/" | "/schema" => return Some(Route::Schema),
         _ => {}
     }

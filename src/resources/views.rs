@@ -1,6 +1,7 @@
 //! The views: who answers at which path.
 
 mod actions;
+mod events;
 mod list;
 mod locks;
 mod resource;
@@ -21,6 +22,7 @@ use crate::rest::throttling::Waiting;
 use crate::rest::{Render, Request, Response};
 
 pub use actions::{AcquireView, BreakView, CheckView, ReleaseView, RenewView};
+pub use events::{EventListView, EventStreamView, HistoryView};
 pub use list::ResourceListView;
 pub use locks::LocksView;
 pub use resource::ResourceView;

@@ -3,7 +3,7 @@
 
 use std::borrow::Cow;
 use std::future::poll_fn;
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::pin::{Pin, pin};
 use std::task::{Context, Poll};
 
@@ -64,6 +64,11 @@ impl Request {
     /// Who is at the other end of the connection.
     pub fn peer(&self) -> Option<SocketAddr> {
         self.http.peer_addr()
+    }
+
+    /// The address at the other end, of IPv4 if it is one.
+    pub fn address(&self) -> Option<IpAddr> {
+        self.peer().map(|peer| peer.ip().to_canonical())
     }
 
     /// Its method.

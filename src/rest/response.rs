@@ -1,14 +1,22 @@
 //! What a view answers.
 
+use std::pin::Pin;
+
 use actix_web::http::StatusCode;
 use actix_web::http::header::{HeaderName, HeaderValue};
+use actix_web::web::Bytes;
 
 use crate::rest::renderers::Render;
+
+/// Pieces of an answer.
+pub(super) type Stream = Pin<Box<dyn futures_util::Stream<Item = Bytes>>>;
 
 /// A status, headers and perhaps data for a renderer.
 pub struct Response {
     pub(super) status: StatusCode,
     pub(super) data: Option<Box<dyn Render>>,
+    /// What follows, piece by piece, in place of data.
+    pub(super) stream: Option<Stream>,
     /// Apart from the others, so that most answers allocate nothing for it.
     first_header: Option<(HeaderName, HeaderValue)>,
     more_headers: Vec<(HeaderName, HeaderValue)>,
@@ -20,6 +28,14 @@ impl Response {
         Self {
             data: Some(Box::new(data)),
             ..Self::without_data(status)
+        }
+    }
+
+    /// 200 and pieces of an event stream, as they come.
+    pub fn stream(pieces: impl futures_util::Stream<Item = Bytes> + 'static) -> Self {
+        Self {
+            stream: Some(Box::pin(pieces)),
+            ..Self::without_data(StatusCode::OK)
         }
     }
 
@@ -53,6 +69,7 @@ impl Response {
         Self {
             status,
             data: None,
+            stream: None,
             first_header: None,
             more_headers: Vec::new(),
         }

@@ -1,6 +1,7 @@
 //! The life of a request in Django REST framework's order: negotiate, then who
 //! asks, then the method, then whatever the view does.
 
+use std::convert::Infallible;
 use std::panic::AssertUnwindSafe;
 
 use actix_web::http::header::{
@@ -9,7 +10,7 @@ use actix_web::http::header::{
 };
 use actix_web::http::{Method, StatusCode};
 use actix_web::{HttpResponse, HttpResponseBuilder};
-use futures_util::FutureExt;
+use futures_util::{FutureExt, StreamExt};
 use serde::Serialize;
 
 use crate::rest::authentication::CHALLENGE;
@@ -113,8 +114,20 @@ async fn answer<V: View>(view: &V, request: &mut Request) -> HttpResponse {
 fn render(mut response: Response, selected: Selected) -> HttpResponse {
     let mut builder = HttpResponseBuilder::new(response.status);
     let headers = response.take_headers();
+    let stream = response.stream.take();
     let mut http = match response.data.map(|data| selected.render(data.as_ref())) {
-        None => builder.finish(),
+        None => match stream {
+            None => builder.finish(),
+            Some(pieces) => {
+                let mut http = builder.streaming(pieces.map(Ok::<_, Infallible>));
+                set(
+                    &mut http,
+                    CONTENT_TYPE,
+                    HeaderValue::from_static(Renderer::EVENT_STREAM.media_type),
+                );
+                http
+            }
+        },
         Some(Ok(body)) => {
             let mut http = builder.body(body);
             set(

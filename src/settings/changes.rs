@@ -39,6 +39,9 @@ impl Settings {
             ("MAX_TIMEOUT", self.max_timeout != new.max_timeout),
             ("LOCK_DELAY", self.lock_delay != new.lock_delay),
             ("PRUNE_AFTER_DAYS", self.prune_after_days != new.prune_after_days),
+            ("HISTORY", self.history != new.history),
+            ("HISTORY_DAYS", self.history_days != new.history_days),
+            ("HISTORY_EVENTS_MAX", self.history_events_max != new.history_events_max),
         ] {
             changes.made.extend(differs.then_some(name));
         }
@@ -76,6 +79,9 @@ impl Settings {
             max_timeout: new.max_timeout,
             lock_delay: new.lock_delay,
             prune_after_days: new.prune_after_days,
+            history: new.history,
+            history_days: new.history_days,
+            history_events_max: new.history_events_max,
             ..self.clone()
         };
         (settings, changes)
@@ -107,6 +113,7 @@ mod tests {
             "AUTH" => "required",
             "ALLOWED_HOSTS" => "other",
             "LOCKED_BY_AT_REST" => "hashed",
+            "HISTORY" => "off",
             "SECRET_KEY" => "another key of at least 32 characters",
             _ => "77",
         }

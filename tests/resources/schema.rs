@@ -199,7 +199,7 @@ fn no_path_is_left_out() {
     let routes = source.lines().filter_map(|line| line.trim().strip_prefix("/// `/"));
     let routes: BTreeSet<&str> = routes.filter_map(|route| route.strip_suffix('`')).collect();
 
-    assert_eq!(routes.len(), 6, "{routes:?}");
+    assert_eq!(routes.len(), 8, "{routes:?}");
     for route in routes {
         let prefix = route.split("{action}").next().expect("one piece at least");
         let found = described.iter().filter(|path| path[1..].starts_with(prefix));
@@ -314,6 +314,16 @@ fn what_is_answered_is_described() {
     ask("/resources/{name}/release/", "POST", "", &[json], &mine, 400);
     ask("/resources/{name}/renew/", "POST", "", &[json, prefer], &mine, 400);
     ask("/resources/{name}/acquire/", "POST", "", &[json], &longer, 200);
+    const EVENTS: &str = "/events/";
+    const HISTORY: &str = "/resources/{name}/history/";
+    ask(HISTORY, "GET", "", &[], "", 200);
+    ask(HISTORY, "GET", "?page=99", &[], "", 404);
+    ask(HISTORY, "GET", "?page_size=0", &[], "", 400);
+    ask(EVENTS, "GET", "?ordering=-id", &[], "", 200);
+    ask(EVENTS, "GET", "?page=99", &[], "", 404);
+    ask(EVENTS, "GET", "?since=x&event=x", &[], "", 400);
+    // Its 200 does not end; tests of the stream read it.
+    ask("/events/stream/", "GET", "?since=x", &[], "", 400);
     ask(LIST, "GET", "", &[], "", 200);
     ask(LIST, "GET", "?page=9", &[], "", 404);
     ask(LIST, "GET", "?page_size=0&ordering=x", &[], "", 400);

@@ -3,6 +3,7 @@
 
 mod certificates;
 mod client;
+mod event_stream;
 mod lossy;
 mod machine;
 mod planted;
@@ -15,6 +16,7 @@ mod wire;
 
 pub use certificates::{Certified, Days};
 pub use client::{Answer, Client};
+pub use event_stream::EventStream;
 pub use lossy::LossyProxy;
 pub use machine::Machine;
 pub use postgres::{Cluster, PostgresDatabase, PsqlSession};

@@ -9,8 +9,8 @@ use crate::db::{Standing, Store, StoreError};
 use crate::engine::hearing::HearingChange;
 use crate::engine::tasks::Work;
 use crate::limits::{
-    BEAT_INTERVAL, DEAF_LOOK_INTERVAL, PRUNE_INTERVAL, PRUNE_ROWS_MAX, REOPEN_INTERVAL, SWEEP_DELAY_MAX,
-    SWEEP_INTERVAL, SWEEP_ROWS_MAX, WATCHED_LOOK_INTERVAL,
+    BEAT_INTERVAL, DEAF_LOOK_INTERVAL, HISTORY_PRUNE_INTERVAL, HISTORY_PRUNE_ROWS_MAX, PRUNE_INTERVAL, PRUNE_ROWS_MAX,
+    REOPEN_INTERVAL, SWEEP_DELAY_MAX, SWEEP_INTERVAL, SWEEP_ROWS_MAX, WATCHED_LOOK_INTERVAL,
 };
 use crate::lock::Operation;
 
@@ -47,6 +47,11 @@ impl<S: Store + 'static> Batcher<S> {
         if now >= self.next_watched_look && self.looks_for_others() {
             self.next_watched_look = now + WATCHED_LOOK_INTERVAL;
             self.look_at_watched();
+        }
+        if now >= self.next_history_prune {
+            if let Err(error) = self.prune_history(now) {
+                self.note_failure(Failing::Upkeep, format_args!("deleting old events"), &error);
+            }
         }
         let sweep_from = if idle {
             self.next_sweep
@@ -133,6 +138,20 @@ impl<S: Store + 'static> Batcher<S> {
             if self.commit(work, Kind::Own) && is_full {
                 self.next_sweep = now;
             }
+        }
+        Ok(())
+    }
+
+    /// However many there are: between two looks those are served who ask.
+    fn prune_history(&mut self, now: Instant) -> Result<(), StoreError> {
+        self.next_history_prune = now + HISTORY_PRUNE_INTERVAL;
+        let kept = self.policy.events_kept;
+        if kept.events_max.is_none() && kept.age_max.is_none() {
+            return Ok(());
+        }
+        let pruned = self.store.prune_events(HISTORY_PRUNE_ROWS_MAX, kept)?;
+        if pruned == HISTORY_PRUNE_ROWS_MAX {
+            self.next_history_prune = now;
         }
         Ok(())
     }

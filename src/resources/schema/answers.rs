@@ -1,6 +1,8 @@
 //! What answers can be: the bodies of `bodies` and of the framework, the
 //! headers, and the refusals that many operations share.
 
+use std::borrow::Cow;
+
 use serde_json::{Value, json};
 use utoipa::openapi::schema::{
     AdditionalProperties, AnyOfBuilder, ArrayBuilder, ComponentsBuilder, KnownFormat, Object, ObjectBuilder,
@@ -13,7 +15,7 @@ use utoipa::{PartialSchema, ToSchema};
 use crate::limits::{BODY_BYTES_MAX, BODY_WAIT_MAX, RETRY_AFTER};
 use crate::resources::bodies;
 use crate::resources::bodies::{
-    Acquired, AcquiredTogether, Broken, Deadlock, HowBroken, NotAcquiredSinceBroken, NotHeld, Released, Renewed,
+    Acquired, AcquiredTogether, Broken, Deadlock, Event, HowBroken, NotAcquiredSinceBroken, NotHeld, Released, Renewed,
     Representation, Validity, WithResource,
 };
 use crate::resources::lock_info::LockInfo;
@@ -38,6 +40,21 @@ const ERROR_WITH_RESOURCE: &str = "ErrorWithResource";
 const BROKEN_WITH_RESOURCE: &str = "NotAcquiredSinceBrokenWithResource";
 
 pub(super) type Page = PaginatedResponse<Representation>;
+
+/// By its own name: the crate names a generic type once.
+pub(super) struct EventPage;
+
+impl PartialSchema for EventPage {
+    fn schema() -> RefOr<Schema> {
+        PaginatedResponse::<Event<'static>>::schema()
+    }
+}
+
+impl ToSchema for EventPage {
+    fn name() -> Cow<'static, str> {
+        Cow::Borrowed("EventPage")
+    }
+}
 
 /// An answer with a JSON body of this type.
 pub(super) fn said<T: ToSchema>(description: &str, examples: &[(&str, Value)]) -> ResponseBuilder {
@@ -183,6 +200,8 @@ pub(super) fn components(components: Components) -> Components {
         .schema_from::<AcquiredTogether>()
         .schema_from::<Acquired>()
         .schema_from::<Page>()
+        .schema_from::<EventPage>()
+        .schema_from::<Event<'static>>()
         .schema_from::<Renewed>()
         .schema_from::<Released>()
         .schema_from::<Detail>()
