@@ -355,6 +355,10 @@ pub const SEARCH_WORDS_MAX: usize = 10;
 /// once: as many names, of 100 characters, are 10 MB.
 pub const HELD_BY_MAX: usize = 100_000;
 
+/// Characters of an `X-Request-ID` that is kept: room for whatever proxies make,
+/// and not for what would fill the log.
+pub const REQUEST_ID_CHARS_MAX: usize = 100;
+
 /// Characters of a `SECRET_KEY`: half of what `openssl rand -hex 32` makes.
 pub const SECRET_KEY_CHARS_MIN: usize = 32;
 

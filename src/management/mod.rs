@@ -130,7 +130,7 @@ impl Here {
     fn run(self) -> Result<(), CommandError> {
         let environment = Environment::take()?;
         let settings = environment.settings()?;
-        let logging = Logging::start(&settings.log_filter);
+        let logging = Logging::start(&settings.log_filter, settings.log_format);
         match self {
             Self::Runserver(command) => command.run(settings, environment, logging),
             Self::Migrate(command) => command.run(&settings),

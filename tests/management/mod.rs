@@ -3,6 +3,7 @@
 
 mod dbshell;
 mod failures;
+mod logging;
 mod migrate;
 mod postgres;
 mod runserver;
