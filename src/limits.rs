@@ -287,6 +287,11 @@ pub const WATCHED_LOOK_INTERVAL: Duration = Duration::from_millis(250);
 /// is reached after a hundred thousand promotions.
 pub const TOKENS_LOST_MAX: i64 = 1 << 36;
 
+/// Fencing tokens that a server on SQLite grants in a second, at the very most:
+/// each is a row that one thread writes. After a restore this many are skipped
+/// for each second since the copy was made; 2^53 is reached after 285 years.
+pub const TOKENS_PER_SECOND_MAX: i64 = 1_000_000;
+
 /// Between two looks at a resource that could not be looked at for long.
 pub const SUSPECT_INTERVAL_MAX: Duration = Duration::from_secs(2);
 
