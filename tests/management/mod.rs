@@ -11,6 +11,7 @@ mod restore;
 mod runserver;
 mod settings;
 mod showmigrations;
+mod upgrade;
 
 use std::path::Path;
 use std::process::{Command, Output};
