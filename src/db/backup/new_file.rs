@@ -79,6 +79,6 @@ impl Drop for NewFile {
 }
 
 /// Returns when the name of the file at `path`, which is absolute, is on disk.
-fn sync_directory_of(path: &Path) -> io::Result<()> {
+pub(super) fn sync_directory_of(path: &Path) -> io::Result<()> {
     File::open(path.parent().unwrap_or(path))?.sync_all()
 }
