@@ -143,7 +143,7 @@ pub fn back_up(url: &DatabaseUrl, to: &Path) -> Result<BackedUp, BackupError> {
     let write = |reason: String| BackupError::write(&to, reason);
     let copy = NewFile::beside(&to).map_err(|e| write(e.to_string()))?;
     copy_into(&mut conn, copy.path()).map_err(|e| write(e.to_string()))?;
-    // What a disk makes of it is found out now, and not on the day on which it is needed.
+    // As a server looks at it before it serves: what it would refuse is no backup.
     let mut copied = open_to_read(copy.path()).map_err(|e| write(e.to_string()))?;
     let backed_up = BackedUp {
         resources: count_resources(&mut copied).map_err(|e| write(e.to_string()))?,

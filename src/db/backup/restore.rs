@@ -41,7 +41,7 @@ pub struct Restored {
 /// server may run on, and keeps that beside it. It does not migrate.
 ///
 /// The numbers that a server gives are set beyond all that can have been given
-/// since the copy was made: see [`Numbers::beyond`]. What was held when it was
+/// since the copy was made: `numbers` says how. What was held when it was
 /// made is held again, until it expires by the clock or is released: whoever
 /// held it may do so to this day, and a lock that is held for too long is seen
 /// and can be broken, where one that is free too early is neither.
