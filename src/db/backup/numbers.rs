@@ -1,4 +1,7 @@
 //! The numbers that only ever rise, and how they go on after a restore.
+//!
+//! Whatever else a database numbers upwards has its place in [`Numbers`] too:
+//! read from both, set beyond both, written to the copy.
 
 use diesel::dsl::sql;
 use diesel::prelude::*;
