@@ -8,6 +8,7 @@ mod logging;
 mod migrate;
 mod postgres;
 mod restore;
+mod restore_postgres;
 mod runserver;
 mod settings;
 mod showmigrations;
