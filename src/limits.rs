@@ -292,6 +292,11 @@ pub const WATCHED_LOOK_INTERVAL: Duration = Duration::from_millis(250);
 /// is reached after a hundred thousand promotions.
 pub const TOKENS_LOST_MAX: i64 = 1 << 36;
 
+/// Fencing tokens that a server on SQLite grants in a second, at the very most:
+/// each is a row that one thread writes. After a restore this many are skipped
+/// for each second since the copy was made; 2^53 is reached after 285 years.
+pub const TOKENS_PER_SECOND_MAX: i64 = 1_000_000;
+
 /// Between two looks at a resource that could not be looked at for long.
 pub const SUSPECT_INTERVAL_MAX: Duration = Duration::from_secs(2);
 
@@ -398,6 +403,10 @@ pub const SEARCH_WORDS_MAX: usize = 10;
 /// Resources that one key may hold to have all of them renewed or released at
 /// once: as many names, of 100 characters, are 10 MB.
 pub const HELD_BY_MAX: usize = 100_000;
+
+/// Characters of an `X-Request-ID` that is kept: room for whatever proxies make,
+/// and not for what would fill the log.
+pub const REQUEST_ID_CHARS_MAX: usize = 100;
 
 /// Characters of a `SECRET_KEY`: half of what `openssl rand -hex 32` makes.
 pub const SECRET_KEY_CHARS_MIN: usize = 32;

@@ -5,6 +5,7 @@ mod admission;
 
 use std::io;
 use std::net::{SocketAddr, TcpListener};
+use std::pin::pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::thread;
@@ -29,7 +30,7 @@ use crate::resources::{
     AcquireView, BreakView, CheckView, Context, EventListView, EventStreamView, HistoryView, LocksView, ReleaseView,
     RenewView, ResourceListView, ResourceView, SchemaView, TerraformView,
 };
-use crate::rest::{BodyRoom, Request, dispatch, error_response, give_up_body, html_page, skip_body};
+use crate::rest::{BodyRoom, Request, RequestId, dispatch, error_response, give_up_body, html_page, skip_body};
 use crate::tls::Tls;
 
 use admission::Refusal;
@@ -201,8 +202,30 @@ pub fn survive_file_size_limit() -> io::Result<()> {
     signal(file_size_limit).map(drop)
 }
 
-/// Answers one request.
+/// Answers one request, by the identifier that it has or is given.
 async fn handle(http: HttpRequest, payload: Payload, serving: web::Data<Serving>) -> HttpResponse {
+    // Pinned where it is made, because what an async function is handed it holds twice.
+    let mut answering = pin!(RequestId::of(&http).scope(answer_and_note(http, payload, serving)));
+    let mut response = answering.as_mut().await;
+    if let Some(id) = answering.take_value() {
+        id.put_into(&mut response);
+    }
+    response
+}
+
+/// Answers a request and, where so much is logged, says how: without the query,
+/// which may have a key of a lock.
+async fn answer_and_note(http: HttpRequest, payload: Payload, serving: web::Data<Serving>) -> HttpResponse {
+    let asked =
+        log::log_enabled!(log::Level::Debug).then(|| Box::new(format!("{} {}", http.method(), http.uri().path())));
+    let response = answer(http, payload, serving).await;
+    if let Some(asked) = asked {
+        log::debug!("{asked} was answered {}", response.status().as_u16());
+    }
+    response
+}
+
+async fn answer(http: HttpRequest, payload: Payload, serving: web::Data<Serving>) -> HttpResponse {
     if let Err(refusal) = serving.admission.admit(&http) {
         return Box::pin(refuse(http, payload, refusal)).await;
     }

@@ -21,9 +21,10 @@ pub use secret::Secret;
 use crate::limits::{self, SECRET_KEY_CHARS_MIN, TTL_SECONDS_MAX};
 
 /// Every setting's name, in the order of `.env.example`.
-pub const NAMES: [&str; 26] = [
+pub const NAMES: [&str; 27] = [
     "DATABASE_URL",
     "RUST_LOG",
+    "LOG_FORMAT",
     "AUTH",
     "TLS_CERT",
     "TLS_KEY",
@@ -57,6 +58,8 @@ pub struct Settings {
     pub database_url: Secret,
     /// What is logged, in env_logger's notation.
     pub log_filter: String,
+    /// What a line of the log looks like.
+    pub log_format: LogFormat,
     /// Whether a token is asked for; `None` is for who knows the address to say.
     pub auth: Option<Auth>,
     /// Whether the keys of locks are kept hashed; then there is a `secret_key`.
@@ -104,6 +107,15 @@ pub struct Settings {
     pub history_events_max: u32,
 }
 
+/// What a line of the log looks like.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum LogFormat {
+    /// For people.
+    Text,
+    /// A JSON object.
+    Json,
+}
+
 /// Who is let in.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Auth {
@@ -148,6 +160,9 @@ pub enum SettingsError {
         /// What it is.
         value: String,
     },
+    /// Neither of two words.
+    #[error("LOG_FORMAT must be text or json, not '{0}'")]
+    LogFormat(String),
     /// Neither of two words.
     #[error("AUTH must be required or off, not '{0}'")]
     Auth(String),
@@ -240,6 +255,11 @@ impl Settings {
                 .unwrap_or_else(|| "sqlite://db.sqlite3".to_owned())
                 .into(),
             log_filter: log_filter(text("RUST_LOG")?)?,
+            log_format: match text("LOG_FORMAT")?.as_deref() {
+                None | Some("text") => LogFormat::Text,
+                Some("json") => LogFormat::Json,
+                Some(other) => return Err(SettingsError::LogFormat(other.to_owned())),
+            },
             auth: match text("AUTH")?.as_deref() {
                 None => None,
                 Some("required") => Some(Auth::Required),

@@ -4,6 +4,7 @@
 //! goes through [`Catalog`]; what an operator calls (`migrate`, `check`, …) goes
 //! through [`Database`].
 
+mod backup;
 mod catalog;
 mod database;
 mod migrations;
@@ -16,6 +17,7 @@ mod store;
 mod tokens;
 mod url;
 
+pub use backup::{BackedUp, BackupError, Restored, back_up, restore};
 pub use catalog::{
     Catalog, Column, Direction, EventPage, EventQuery, ListPage, ListQuery, ListRow, Page, RecordedEvent, Search,
 };

@@ -32,7 +32,7 @@ use crate::limits::REOPEN_INTERVAL;
 use crate::lock::{Change, ClientName, EventIds, FencingCounter, FencingToken, Place, Resource, ResourceName, Rows};
 
 /// What SQLite says for SQLITE_BUSY; diesel hands on no code.
-const BUSY_MESSAGE: &str = "database is locked";
+pub(super) const BUSY_MESSAGE: &str = "database is locked";
 
 /// What SQLite says for SQLITE_FULL.
 const FULL_MESSAGE: &str = "database or disk is full";

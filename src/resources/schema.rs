@@ -34,7 +34,8 @@ Each path is the same without its final slash, and `/resource/` is the same as `
 A resource whose name has a slash is below `/locks/`: `/locks/deploy%2Fprod/` and `/locks/deploy%2Fprod/check/` do \
 what `/resources/{name}/` and `/resources/{name}/check/` do. OPTIONS is answered \
 everywhere, HEAD wherever GET is. Texts are read as Django REST framework reads them: numbers may come as text and \
-text as numbers, white space around them does not count, unknown fields are ignored.";
+text as numbers, white space around them does not count, unknown fields are ignored. Every answer has an \
+`X-Request-ID`: that of the request, if it had one of 1 to 100 visible ASCII characters.";
 
 /// Only other schemes have some.
 const NO_SCOPES: [&str; 0] = [];

@@ -58,7 +58,10 @@ pub trait View {
 /// Answers a request by a view. A panic is answered 500 and ends nothing else.
 pub async fn dispatch<V: View>(view: &V, mut request: Request) -> HttpResponse {
     let response = AssertUnwindSafe(answer(view, &mut request)).catch_unwind().await;
-    let mut response = response.unwrap_or_else(|_| html_page(StatusCode::INTERNAL_SERVER_ERROR));
+    let mut response = response.unwrap_or_else(|_| {
+        log::error!("view {} panicked; please report it", V::NAME);
+        html_page(StatusCode::INTERNAL_SERVER_ERROR)
+    });
     request.skip_body().await.close_if_malformed(&mut response);
     request.answered_by(response)
 }

@@ -47,6 +47,7 @@ impl Settings {
         }
         for (name, differs) in [
             ("DATABASE_URL", self.database_url != new.database_url),
+            ("LOG_FORMAT", self.log_format != new.log_format),
             ("TLS_CERT", !is_tls_kept),
             ("TLS_KEY", !is_tls_kept),
             ("AUTH", self.auth != new.auth),
@@ -110,6 +111,7 @@ mod tests {
         match name {
             "DATABASE_URL" => "sqlite://other.sqlite3",
             "RUST_LOG" => "error",
+            "LOG_FORMAT" => "json",
             "AUTH" => "required",
             "ALLOWED_HOSTS" => "other",
             "LOCKED_BY_AT_REST" => "hashed",

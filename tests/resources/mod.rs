@@ -21,6 +21,7 @@ mod postgres;
 mod prefer;
 mod release;
 mod renew;
+mod request_ids;
 mod retries;
 mod schema;
 mod schemathesis;

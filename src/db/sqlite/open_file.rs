@@ -280,12 +280,13 @@ fn inode_of(path: &Path) -> std::io::Result<Inode> {
 }
 
 /// What SQLite appends to the name of the database for its write-ahead log.
-const LOG: &str = "-wal";
+pub(in crate::db) const LOG: &str = "-wal";
 
 /// The same for the index of the log, which its users share.
-const LOG_INDEX: &str = "-shm";
+pub(in crate::db) const LOG_INDEX: &str = "-shm";
 
-fn beside(path: &Path, suffix: &str) -> PathBuf {
+/// The file that has `suffix` behind the name of the one at `path`.
+pub(in crate::db) fn beside(path: &Path, suffix: &str) -> PathBuf {
     let mut name = path.as_os_str().to_owned();
     name.push(suffix);
     name.into()
