@@ -365,6 +365,14 @@ pub const TOKENS_LOOK_INTERVAL: Duration = Duration::from_secs(1);
 /// No token that was revoked is good for longer.
 pub const TOKENS_BELIEVED_MAX: Duration = Duration::from_secs(2);
 
+/// For how long a look whether the server is ready is believed: however many
+/// ask, the database is asked once a second.
+pub const READINESS_BELIEVED_MAX: Duration = Duration::from_secs(1);
+
+/// How long one who asks for it waits for that look. Below the two seconds in
+/// which those who ask expect an answer.
+pub const READINESS_WAIT_MAX: Duration = Duration::from_millis(1500);
+
 /// How much of an answer a client reads: a page of a thousand resources, each
 /// as long as can be.
 pub const ANSWER_BYTES_MAX: usize = 16 << 20;

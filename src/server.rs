@@ -12,7 +12,7 @@ use std::time::Duration;
 
 use actix_tls::accept::openssl::TlsStream;
 use actix_web::dev::Extensions;
-use actix_web::http::StatusCode;
+use actix_web::http::{ConnectionType, StatusCode};
 use actix_web::rt::net::TcpStream;
 use actix_web::web::{self, Payload};
 use actix_web::{App, HttpRequest, HttpResponse, HttpServer};
@@ -24,15 +24,16 @@ use crate::limits::{
     DESCRIPTORS_RESERVED, DISCONNECT_WAIT_MAX, HANDSHAKE_WAIT_MAX, HANDSHAKES_MAX, HEAD_WAIT_MAX,
     KEEPALIVE_PROBE_INTERVAL, SHUTDOWN_WAIT_MAX, SOCKET_BUFFER_BYTES, UNREAD_WAIT_MAX,
 };
+use crate::metrics::{HttpMethod, HttpStatus};
 use crate::resources::urls::{self, Action, Route};
 use crate::resources::{
-    AcquireView, BreakView, CheckView, Context, LocksView, ReleaseView, RenewView, ResourceListView, ResourceView,
-    SchemaView, TerraformView,
+    AcquireView, BreakView, CheckView, Context, HealthView, LocksView, MetricsView, ReadyView, ReleaseView, RenewView,
+    ResourceListView, ResourceView, SchemaView, TerraformView,
 };
 use crate::rest::{BodyRoom, Request, dispatch, error_response, give_up_body, html_page, skip_body};
 use crate::tls::Tls;
 
-use admission::Refusal;
+use admission::{Refusal, is_beyond_bound};
 
 pub use admission::Admission;
 
@@ -98,6 +99,7 @@ pub async fn serve(
     let open = Arc::new(AtomicUsize::new(0));
     let connections_max = config.connections_max;
     let engine = context.engine.clone();
+    let (metrics, readiness) = (Arc::clone(&context.metrics), context.readiness.clone());
     let admission = Arc::new(config.admission);
     let body_room = BodyRoom::default();
     let server = HttpServer::new(move || {
@@ -153,6 +155,8 @@ pub async fn serve(
             _ = interrupt.recv() => "SIGINT",
         };
         log::info!("{name}: stopping; a second signal ends at once");
+        readiness.drain();
+        metrics.draining.set(1);
         engine.drain();
         let stopped = handle.stop(true);
         tokio::select! {
@@ -201,23 +205,30 @@ pub fn survive_file_size_limit() -> io::Result<()> {
     signal(file_size_limit).map(drop)
 }
 
-/// Answers one request.
+/// Answers one request, and counts the answer.
 async fn handle(http: HttpRequest, payload: Payload, serving: web::Data<Serving>) -> HttpResponse {
-    if let Err(refusal) = serving.admission.admit(&http) {
-        return Box::pin(refuse(http, payload, refusal)).await;
-    }
+    let context = &serving.context;
+    let method = HttpMethod::of(http.method().as_str());
     // Less than the whole URI, because each request that waits holds it.
     let target = http.uri().path_and_query().cloned();
-    let Some(route) = target.as_ref().and_then(|target| urls::route(target.path())) else {
-        return give_up_body(&http, payload, html_page(StatusCode::NOT_FOUND));
-    };
-    let request = Request::new(http, payload);
-    let context = &serving.context;
-    match route {
-        Route::Resource(name) => dispatch(&ResourceView { context, name: &name }, request).await,
+    let route = target.as_ref().and_then(|target| urls::route(target.path()));
+    let is_beyond_bound = is_beyond_bound(&http);
+    let mut response = match (serving.admission.admit(&http, route.as_ref()), route) {
+        (Err(refusal), _) => Box::pin(refuse(http, payload, refusal)).await,
+        (Ok(()), None) => give_up_body(&http, payload, html_page(StatusCode::NOT_FOUND)),
+        (Ok(()), Some(Route::Resource(name))) => {
+            dispatch(&ResourceView { context, name: &name }, Request::new(http, payload)).await
+        }
         // Apart, so that those who wait for one resource do not hold room for what the others need.
-        route => Box::pin(dispatch_other(context, route, request)).await,
+        (Ok(()), Some(route)) => Box::pin(dispatch_other(context, route, Request::new(http, payload))).await,
+    };
+    if is_beyond_bound {
+        response.head_mut().set_connection_type(ConnectionType::Close);
     }
+    context
+        .metrics
+        .count_answer(method, HttpStatus::of(response.status().as_u16()));
+    response
 }
 
 async fn refuse(http: HttpRequest, mut payload: Payload, refusal: Refusal) -> HttpResponse {
@@ -239,6 +250,9 @@ async fn dispatch_other(context: &Context, route: Route<'_>, request: Request) -
         Route::Locks => dispatch(&LocksView { context }, request).await,
         Route::Terraform(name) => dispatch(&TerraformView { context, name: &name }, request).await,
         Route::Schema => dispatch(&SchemaView { context }, request).await,
+        Route::Metrics => dispatch(&MetricsView { context }, request).await,
+        Route::Health => dispatch(&HealthView, request).await,
+        Route::Ready => dispatch(&ReadyView { context }, request).await,
         Route::Action(name, Action::Acquire) => dispatch(&AcquireView { context, name: &name }, request).await,
         Route::Action(name, Action::Release) => dispatch(&ReleaseView { context, name: &name }, request).await,
         Route::Action(name, Action::Renew) => dispatch(&RenewView { context, name: &name }, request).await,

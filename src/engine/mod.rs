@@ -59,6 +59,7 @@
 //! 408. Answers are sent only after COMMIT has returned.
 
 mod batcher;
+mod counting;
 mod decisions;
 mod handle;
 mod hearing;
@@ -66,6 +67,7 @@ mod listening;
 mod look_timers;
 mod messages;
 mod policy;
+mod readiness;
 mod shared;
 mod suspects;
 mod tasks;
@@ -75,4 +77,5 @@ mod watches;
 pub use batcher::Batcher;
 pub use handle::{Answer, Engine, Unavailable, Untold};
 pub use policy::Policy;
+pub use readiness::{Readiness, Unready};
 pub use tokens::Tokens;

@@ -4,12 +4,15 @@
 //! Separate from `decide`, which knows one resource and no line.
 
 mod circle;
+mod ended;
 mod together;
 
 #[cfg(test)]
 mod tests;
 
 pub use self::circle::Circle;
+use self::ended::Before;
+pub use self::ended::{End, Ended};
 use crate::clock::Timestamp;
 use crate::lock::{
     Acquire, ClientName, Grant, Joined, LockedBy, Operation, Outcome, Place, ResourceName, Rows, Rules, StillWaits,
@@ -43,6 +46,8 @@ pub struct Batch<'a, W> {
     /// Resources that are kept free for somebody who wants others too, and until
     /// when: then they have to be looked at.
     pub kept_free: Vec<(usize, Timestamp)>,
+    /// The locks that ended.
+    pub ended: Vec<Ended>,
     handed_together: usize,
 }
 
@@ -58,6 +63,7 @@ impl<'a, W: StillWaits> Batch<'a, W> {
             passed_over: Vec::new(),
             unfinished: Vec::new(),
             kept_free: Vec::new(),
+            ended: Vec::new(),
             handed_together: 0,
         }
     }
@@ -285,7 +291,10 @@ impl<'a, W: StillWaits> Batch<'a, W> {
     fn decide(&mut self, row: usize, operation: &Operation) -> Outcome {
         let client_before = self.rows.client(self.now, row);
         let (resource, tokens, change) = self.rows.resource_mut(row);
+        let before = Before::of(resource);
         let outcome = decide(self.now, &self.rules, resource, tokens, operation);
+        self.ended
+            .extend(before.and_then(|before| before.ended_by(self.now, operation, &outcome)));
         *change = (*change).max(outcome.change(operation));
         let client = self.rows.client(self.now, row);
         self.rows.recount(client_before.as_ref(), client.as_ref());

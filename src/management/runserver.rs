@@ -13,12 +13,13 @@ use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 
 use crate::access::AtRest;
 use crate::db::{Database, DatabaseUrl, IfMissing, Ownership, Target};
-use crate::engine::{Batcher, Engine, Tokens};
+use crate::engine::{Batcher, Engine, Readiness, Tokens};
 use crate::limits::{BATCHER_END_WAIT_MAX, DESCRIPTORS_RESERVED};
 use crate::management::CommandError;
 use crate::management::logging::Logging;
 use crate::management::migrate::run_plan;
 use crate::management::reload::{Reload, policy, request_limits, warn_of};
+use crate::metrics::Metrics;
 use crate::resources::{Access, Context, CurrentLimits};
 use crate::rest::AllowedHosts;
 use crate::rest::throttling::{ClientWaiters, RequestRate};
@@ -93,7 +94,9 @@ impl Runserver {
         let (store, catalog) = database.into_store_and_catalog()?;
         say("System check identified no issues (0 silenced).");
         let connections_max = connections_max(settings.connections_max, room);
-        let client_rate = settings.client_requests_per_second.map(RequestRate::new).map(Arc::new);
+        let metrics = Arc::new(Metrics::new());
+        let client_rate = settings.client_requests_per_second;
+        let client_rate = client_rate.map(|rate| Arc::new(RequestRate::new(rate, Arc::clone(&metrics))));
         let config = ServerConfig {
             workers: settings.workers,
             keep_alive: settings.keep_alive,
@@ -114,7 +117,7 @@ impl Runserver {
             Auth::Off => Access::Open,
             Auth::Required => Access::Tokens(Tokens::watch(catalog.clone())?, client_rate),
         };
-        let (engine, batcher) = Batcher::spawn(store, policy(&settings, waiters_max))?;
+        let (engine, batcher) = Batcher::spawn(store, policy(&settings, waiters_max), Arc::clone(&metrics))?;
         let announce = |bound: SocketAddr| {
             let owner = format!("cls runserver {bound} (pid {})", std::process::id());
             if let Some(Err(error)) = ownership.as_mut().map(|ownership| ownership.describe(&owner)) {
@@ -125,7 +128,9 @@ impl Runserver {
         let limits = Arc::new(CurrentLimits::new(request_limits(&settings)));
         let context = Context {
             engine: engine.clone(),
+            readiness: Readiness::of(catalog.clone()),
             catalog,
+            metrics,
             limits: Arc::clone(&limits),
             access,
             at_rest: match (settings.locked_by_at_rest, &settings.secret_key) {

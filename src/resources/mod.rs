@@ -16,6 +16,6 @@ mod views;
 pub use context::{Context, CurrentLimits, RequestLimits};
 pub use permissions::Access;
 pub use views::{
-    AcquireView, BreakView, CheckView, LocksView, ReleaseView, RenewView, ResourceListView, ResourceView, SchemaView,
-    TerraformView,
+    AcquireView, BreakView, CheckView, HealthView, LocksView, MetricsView, ReadyView, ReleaseView, RenewView,
+    ResourceListView, ResourceView, SchemaView, TerraformView,
 };

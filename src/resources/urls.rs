@@ -28,6 +28,12 @@ pub enum Route<'p> {
     Terraform(Cow<'p, str>),
     /// `/schema/`
     Schema,
+    /// `/metrics/`
+    Metrics,
+    /// `/healthz/`
+    Health,
+    /// `/readyz/`
+    Ready,
 }
 
 /// What can be done to a resource by POST.
@@ -85,6 +91,9 @@ fn route_of<'p, 'r>(path: &'p str, keep: impl Fn(&'p str) -> Cow<'r, str>) -> Op
         "/resources/" | "/resources" => return Some(Route::Resources),
         "/locks/" | "/locks" => return Some(Route::Locks),
         "/schema/" | "/schema" => return Some(Route::Schema),
+        "/metrics/" | "/metrics" => return Some(Route::Metrics),
+        "/healthz/" | "/healthz" => return Some(Route::Health),
+        "/readyz/" | "/readyz" => return Some(Route::Ready),
         _ => {}
     }
     let rest = PREFIXES.iter().find_map(|prefix| path.strip_prefix(prefix))?;
@@ -199,6 +208,13 @@ mod tests {
             ("/locks", Some(Route::Locks)),
             ("/schema/", Some(Route::Schema)),
             ("/schema", Some(Route::Schema)),
+            ("/metrics/", Some(Route::Metrics)),
+            ("/metrics", Some(Route::Metrics)),
+            ("/healthz/", Some(Route::Health)),
+            ("/healthz", Some(Route::Health)),
+            ("/readyz/", Some(Route::Ready)),
+            ("/readyz", Some(Route::Ready)),
+            ("/healthz/a/", None),
             ("/resources/a/acquire/", action("a", Action::Acquire)),
             ("/resources/a/release", action("a", Action::Release)),
             ("/resource/a/renew/", action("a", Action::Renew)),

@@ -1,9 +1,9 @@
 //! What a view answers.
 
 use actix_web::http::StatusCode;
-use actix_web::http::header::{HeaderName, HeaderValue};
+use actix_web::http::header::{CONTENT_TYPE, HeaderName, HeaderValue};
 
-use crate::rest::renderers::Render;
+use crate::rest::renderers::{Render, Rendered};
 
 /// A status, headers and perhaps data for a renderer.
 pub struct Response {
@@ -14,6 +14,15 @@ pub struct Response {
     more_headers: Vec<(HeaderName, HeaderValue)>,
 }
 
+/// Text that is written already: the same in every syntax.
+struct Written(String);
+
+impl Render for Written {
+    fn to_json(&self, _indent: usize) -> Rendered {
+        Ok(self.0.clone().into_bytes())
+    }
+}
+
 impl Response {
     /// An answer with data.
     pub fn new(status: StatusCode, data: impl Render + 'static) -> Self {
@@ -21,6 +30,12 @@ impl Response {
             data: Some(Box::new(data)),
             ..Self::without_data(status)
         }
+    }
+
+    /// An answer in a format that no renderer writes, whatever was negotiated.
+    pub fn text(content_type: &'static str, text: String) -> Self {
+        let content_type = HeaderValue::from_static(content_type);
+        Self::new(StatusCode::OK, Written(text)).with_header(CONTENT_TYPE, content_type)
     }
 
     /// 204.

@@ -10,6 +10,7 @@ use actix_web::http::header::UPGRADE;
 
 use super::OpenConnection;
 use crate::limits::RETRY_AFTER;
+use crate::resources::urls::Route;
 use crate::rest::AllowedHosts;
 use crate::rest::exceptions::ApiException;
 use crate::rest::throttling::{Client, RequestRate};
@@ -40,19 +41,24 @@ impl From<ApiException> for Refusal {
 }
 
 impl Admission {
+    /// Lets in what is for `route`. Who watches the server is let in at any rate,
+    /// and beyond the bound on connections, which is when that matters most; who
+    /// asks only whether it lives or is ready, by whatever name.
+    ///
     /// Errors: too many connections are open, the host is not served, what
     /// follows is not going to be HTTP, a page of another site sent it, or the
     /// client has asked too often.
-    pub(super) fn admit(&self, http: &HttpRequest) -> Result<(), Refusal> {
-        let connection = http.conn_data::<OpenConnection>();
-        if connection.is_some_and(|connection| connection.refused) {
+    pub(super) fn admit(&self, http: &HttpRequest, route: Option<&Route<'_>>) -> Result<(), Refusal> {
+        let is_probe = matches!(route, Some(Route::Health | Route::Ready));
+        let is_watching = is_probe || matches!(route, Some(Route::Metrics));
+        if is_beyond_bound(http) && !is_watching {
             let exception = ApiException {
                 closes_connection: true,
                 ..ApiException::service_unavailable("too many connections are open", RETRY_AFTER)
             };
             return Err(exception.into());
         }
-        if !self.hosts.allow(http) {
+        if !is_probe && !self.hosts.allow(http) {
             return Err(ApiException::suspicious_operation().into());
         }
         if leaves_http(http) {
@@ -65,6 +71,9 @@ impl Admission {
         if is_cross_site(http) {
             return Err(ApiException::permission_denied().into());
         }
+        if is_watching {
+            return Ok(());
+        }
         let Some(request_rate) = &self.request_rate else {
             return Ok(());
         };
@@ -74,6 +83,13 @@ impl Admission {
             delay: throttled.delay,
         })
     }
+}
+
+/// Whether a request came by a connection beyond the bound, which is there to
+/// be answered and closed.
+pub(super) fn is_beyond_bound(http: &HttpRequest) -> bool {
+    let connection = http.conn_data::<OpenConnection>();
+    connection.is_some_and(|connection| connection.refused)
 }
 
 /// Whether a browser says that a page of another site sends this, and it is not
