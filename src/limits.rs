@@ -373,6 +373,9 @@ pub const READINESS_BELIEVED_MAX: Duration = Duration::from_secs(1);
 /// which those who ask expect an answer.
 pub const READINESS_WAIT_MAX: Duration = Duration::from_millis(1500);
 
+/// Seconds for which a server that was told to stop may go on serving.
+pub const DRAIN_SECONDS_MAX: u32 = 3600;
+
 /// How much of an answer a client reads: a page of a thousand resources, each
 /// as long as can be.
 pub const ANSWER_BYTES_MAX: usize = 16 << 20;

@@ -18,7 +18,8 @@ use actix_web::web::{self, Payload};
 use actix_web::{App, HttpRequest, HttpResponse, HttpServer};
 use rustix::net::sockopt;
 use rustix::process::Signal;
-use tokio::signal::unix::{SignalKind, signal};
+use tokio::signal::unix::{Signal as Signals, SignalKind, signal};
+use tokio::time::sleep;
 
 use crate::limits::{
     DESCRIPTORS_RESERVED, DISCONNECT_WAIT_MAX, HANDSHAKE_WAIT_MAX, HANDSHAKES_MAX, HEAD_WAIT_MAX,
@@ -52,6 +53,19 @@ pub struct ServerConfig {
     pub tls: Option<Tls>,
     /// What each request must pass.
     pub admission: Admission,
+    /// How long the server goes on serving when it is told to stop, so that those
+    /// who ask whether it is ready send requests elsewhere first.
+    pub drain: Duration,
+}
+
+/// What a server tells whoever started it.
+pub struct Occasions<A, R, S> {
+    /// It serves at this address.
+    pub announce: A,
+    /// It got SIGHUP. Called in a thread of its own.
+    pub reload: R,
+    /// It was told to stop.
+    pub stop: S,
 }
 
 /// What answers requests.
@@ -82,24 +96,24 @@ impl Drop for OpenConnection {
     }
 }
 
-/// Serves on `listener` until SIGTERM or SIGINT; `announce` is told its
-/// address. A second signal ends the process at once. At each SIGHUP `reload` is
-/// called, in a thread of its own.
+/// Serves on `listener` until SIGTERM or SIGINT, and after that for as long as
+/// it drains. A second signal ends the drain, and one after it the process.
 ///
 /// Errors: the operating system refuses to listen or to hear signals.
 pub async fn serve(
     listener: TcpListener,
     context: Context,
     config: ServerConfig,
-    announce: impl FnOnce(SocketAddr),
-    reload: impl Fn() + Send + Sync + 'static,
+    occasions: Occasions<impl FnOnce(SocketAddr), impl Fn() + Send + Sync + 'static, impl FnOnce() + 'static>,
 ) -> io::Result<()> {
+    let Occasions { announce, reload, stop } = occasions;
     let address = listener.local_addr()?;
     bound_connections(&listener)?;
     let open = Arc::new(AtomicUsize::new(0));
     let connections_max = config.connections_max;
     let engine = context.engine.clone();
     let (metrics, readiness) = (Arc::clone(&context.metrics), context.readiness.clone());
+    let drain = config.drain;
     let admission = Arc::new(config.admission);
     let body_room = BodyRoom::default();
     let server = HttpServer::new(move || {
@@ -135,8 +149,10 @@ pub async fn serve(
         None => server.listen(listener)?,
     };
     // Before anybody learns that it serves: from then on a signal must not end it unheard.
-    let mut terminate = signal(SignalKind::terminate())?;
-    let mut interrupt = signal(SignalKind::interrupt())?;
+    let mut ends = Ends {
+        terminate: signal(SignalKind::terminate())?,
+        interrupt: signal(SignalKind::interrupt())?,
+    };
     let mut hangup = signal(SignalKind::hangup())?;
     announce(address);
     let reload = Arc::new(reload);
@@ -150,22 +166,45 @@ pub async fn serve(
     let server = server.run();
     let handle = server.handle();
     actix_web::rt::spawn(async move {
-        let name = tokio::select! {
-            _ = terminate.recv() => "SIGTERM",
-            _ = interrupt.recv() => "SIGINT",
-        };
-        log::info!("{name}: stopping; a second signal ends at once");
+        let mut name = ends.next().await;
         readiness.drain();
         metrics.draining.set(1);
+        stop();
+        if !drain.is_zero() {
+            log::info!(
+                "{name}: serving for {} more seconds; a second signal stops at once",
+                drain.as_secs()
+            );
+            tokio::select! {
+                () = sleep(drain) => {}
+                second = ends.next() => name = second,
+            }
+        }
+        log::info!("{name}: stopping; a second signal ends at once");
         engine.drain();
         let stopped = handle.stop(true);
         tokio::select! {
             () = stopped => {}
-            _ = terminate.recv() => std::process::exit(1),
-            _ = interrupt.recv() => std::process::exit(1),
+            _ = ends.next() => std::process::exit(1),
         }
     });
     server.await
+}
+
+/// The signals that tell a server to stop.
+struct Ends {
+    terminate: Signals,
+    interrupt: Signals,
+}
+
+impl Ends {
+    /// The name of the next of them.
+    async fn next(&mut self) -> &'static str {
+        tokio::select! {
+            _ = self.terminate.recv() => "SIGTERM",
+            _ = self.interrupt.recv() => "SIGINT",
+        }
+    }
 }
 
 /// Sets what each connection to `listener` inherits: how much of it the system

@@ -64,6 +64,7 @@ const MAY_NAME: &[(&str, &[&str])] = &[
     ("dotenvy", &["settings"]),
     ("openssl", &["tls"]),
     ("prometheus", &["metrics"]),
+    ("sd_notify", &["management"]),
 ];
 
 fn sources() -> BTreeMap<PathBuf, String> {

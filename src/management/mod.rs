@@ -14,6 +14,7 @@ mod lock;
 mod logging;
 mod look;
 mod migrate;
+mod notify;
 mod reload;
 mod revoketoken;
 mod runserver;

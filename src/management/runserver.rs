@@ -18,12 +18,13 @@ use crate::limits::{BATCHER_END_WAIT_MAX, DESCRIPTORS_RESERVED};
 use crate::management::CommandError;
 use crate::management::logging::Logging;
 use crate::management::migrate::run_plan;
+use crate::management::notify;
 use crate::management::reload::{Reload, policy, request_limits, warn_of};
 use crate::metrics::Metrics;
 use crate::resources::{Access, Context, CurrentLimits};
 use crate::rest::AllowedHosts;
 use crate::rest::throttling::{ClientWaiters, RequestRate};
-use crate::server::{Admission, ServerConfig, serve, survive_file_size_limit};
+use crate::server::{Admission, Occasions, ServerConfig, serve, survive_file_size_limit};
 use crate::settings::{Auth, Environment, KeysAtRest, Settings};
 use crate::tls::{Identity, Tls};
 
@@ -110,6 +111,7 @@ impl Runserver {
                 request_rate: client_rate.clone().filter(|_| auth == Auth::Off),
             },
             tls: identity.map(present),
+            drain: settings.drain,
         };
         let tls = config.tls.clone();
         let waiters_max = settings.waiters_max.min(waiters_that_leave_room(connections_max));
@@ -124,6 +126,7 @@ impl Runserver {
                 log::warn!("cannot write down who owns the database: {error}");
             }
             banner(bound, &url, auth, tls.is_some());
+            notify::ready();
         };
         let limits = Arc::new(CurrentLimits::new(request_limits(&settings)));
         let context = Context {
@@ -148,7 +151,13 @@ impl Runserver {
             limits,
             waiters_max,
         };
-        let served = system.block_on(serve(listener, context, config, announce, move || reload.run()));
+        let drain = config.drain;
+        let occasions = Occasions {
+            announce,
+            reload: move || notify::around_reload(|| reload.run()),
+            stop: move || notify::stopping(drain),
+        };
+        let served = system.block_on(serve(listener, context, config, occasions));
         let is_ended = end(engine, batcher);
         served?;
         if !is_ended {

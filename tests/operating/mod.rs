@@ -1,8 +1,10 @@
 //! What operators and their programs see of a server: metrics, health, and how
 //! it comes and goes.
 
+mod drain;
 mod health;
 mod metrics;
+mod notify;
 
 use std::collections::BTreeMap;
 use std::time::Duration;
