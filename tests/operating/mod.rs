@@ -2,6 +2,7 @@
 //! it comes and goes.
 
 mod drain;
+mod files;
 mod health;
 mod metrics;
 mod notify;
@@ -53,6 +54,12 @@ impl Scrape {
     pub fn names(&self) -> impl Iterator<Item = &str> {
         let types = self.text.lines().filter_map(|line| line.strip_prefix("# TYPE "));
         types.filter_map(|line| line.split(' ').next())
+    }
+
+    /// The names of all samples: of a histogram three.
+    pub fn sample_names(&self) -> impl Iterator<Item = &str> {
+        let names = self.series.keys();
+        names.map(|series| series.split('{').next().expect("one piece at least"))
     }
 }
 
