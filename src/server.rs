@@ -34,7 +34,7 @@ use crate::resources::{
 use crate::rest::{BodyRoom, Request, dispatch, error_response, give_up_body, html_page, skip_body};
 use crate::tls::Tls;
 
-use admission::{Refusal, is_beyond_bound};
+use admission::Refusal;
 
 pub use admission::Admission;
 
@@ -251,22 +251,30 @@ async fn handle(http: HttpRequest, payload: Payload, serving: web::Data<Serving>
     // Less than the whole URI, because each request that waits holds it.
     let target = http.uri().path_and_query().cloned();
     let route = target.as_ref().and_then(|target| urls::route(target.path()));
-    let is_beyond_bound = is_beyond_bound(&http);
-    let mut response = match (serving.admission.admit(&http, route.as_ref()), route) {
-        (Err(refusal), _) => Box::pin(refuse(http, payload, refusal)).await,
-        (Ok(()), None) => give_up_body(&http, payload, html_page(StatusCode::NOT_FOUND)),
-        (Ok(()), Some(Route::Resource(name))) => {
+    let may_stay = match serving.admission.admit(&http, route.as_ref()) {
+        Ok(may_stay) => may_stay,
+        Err(refusal) => {
+            let response = Box::pin(refuse(http, payload, refusal)).await;
+            return counted(context, method, response);
+        }
+    };
+    let mut response = match route {
+        None => give_up_body(&http, payload, html_page(StatusCode::NOT_FOUND)),
+        Some(Route::Resource(name)) => {
             dispatch(&ResourceView { context, name: &name }, Request::new(http, payload)).await
         }
         // Apart, so that those who wait for one resource do not hold room for what the others need.
-        (Ok(()), Some(route)) => Box::pin(dispatch_other(context, route, Request::new(http, payload))).await,
+        Some(route) => Box::pin(dispatch_other(context, route, Request::new(http, payload))).await,
     };
-    if is_beyond_bound {
+    if !may_stay {
         response.head_mut().set_connection_type(ConnectionType::Close);
     }
-    context
-        .metrics
-        .count_answer(method, HttpStatus::of(response.status().as_u16()));
+    counted(context, method, response)
+}
+
+fn counted(context: &Context, method: HttpMethod, response: HttpResponse) -> HttpResponse {
+    let status = HttpStatus::of(response.status().as_u16());
+    context.metrics.count_answer(method, status);
     response
 }
 

@@ -31,7 +31,11 @@ impl Counting {
                 End::Released => self.0.release(),
                 End::Expired => self.0.expiration(),
                 End::Broken => self.0.lock_broken(),
-                End::GivenBack => self.0.grant_returned(),
+                // Nobody held it.
+                End::GivenBack => {
+                    self.0.grant_returned();
+                    continue;
+                }
             }
             self.0.hold(ended.held);
         }

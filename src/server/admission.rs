@@ -42,16 +42,19 @@ impl From<ApiException> for Refusal {
 
 impl Admission {
     /// Lets in what is for `route`. Who watches the server is let in at any rate,
-    /// and beyond the bound on connections, which is when that matters most; who
-    /// asks only whether it lives or is ready, by whatever name.
+    /// and by connections beyond the bound, which is when that matters most; who
+    /// asks only whether it lives or is ready, by whatever name. Says whether the
+    /// connection may stay open.
     ///
     /// Errors: too many connections are open, the host is not served, what
     /// follows is not going to be HTTP, a page of another site sent it, or the
     /// client has asked too often.
-    pub(super) fn admit(&self, http: &HttpRequest, route: Option<&Route<'_>>) -> Result<(), Refusal> {
+    pub(super) fn admit(&self, http: &HttpRequest, route: Option<&Route<'_>>) -> Result<bool, Refusal> {
         let is_probe = matches!(route, Some(Route::Health | Route::Ready));
         let is_watching = is_probe || matches!(route, Some(Route::Metrics));
-        if is_beyond_bound(http) && !is_watching {
+        let connection = http.conn_data::<OpenConnection>();
+        let may_stay = connection.is_none_or(|connection| !connection.refused);
+        if !may_stay && !is_watching {
             let exception = ApiException {
                 closes_connection: true,
                 ..ApiException::service_unavailable("too many connections are open", RETRY_AFTER)
@@ -71,25 +74,15 @@ impl Admission {
         if is_cross_site(http) {
             return Err(ApiException::permission_denied().into());
         }
-        if is_watching {
-            return Ok(());
-        }
-        let Some(request_rate) = &self.request_rate else {
-            return Ok(());
+        let Some(request_rate) = self.request_rate.as_ref().filter(|_| !is_watching) else {
+            return Ok(may_stay);
         };
         let admitted = request_rate.admit(Client::of(http), Instant::now());
-        admitted.map_err(|throttled| Refusal {
+        admitted.map(|()| may_stay).map_err(|throttled| Refusal {
             exception: ApiException::too_soon(throttled.wait),
             delay: throttled.delay,
         })
     }
-}
-
-/// Whether a request came by a connection beyond the bound, which is there to
-/// be answered and closed.
-pub(super) fn is_beyond_bound(http: &HttpRequest) -> bool {
-    let connection = http.conn_data::<OpenConnection>();
-    connection.is_some_and(|connection| connection.refused)
 }
 
 /// Whether a browser says that a page of another site sends this, and it is not
