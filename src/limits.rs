@@ -418,6 +418,17 @@ pub const TOKENS_LOOK_INTERVAL: Duration = Duration::from_secs(1);
 /// No token that was revoked is good for longer.
 pub const TOKENS_BELIEVED_MAX: Duration = Duration::from_secs(2);
 
+/// For how long a look whether the server is ready is believed: however many
+/// ask, the database is asked once a second.
+pub const READINESS_BELIEVED_MAX: Duration = Duration::from_secs(1);
+
+/// How long one who asks for it waits for that look. Below the two seconds in
+/// which those who ask expect an answer.
+pub const READINESS_WAIT_MAX: Duration = Duration::from_millis(1500);
+
+/// Seconds for which a server that was told to stop may go on serving.
+pub const DRAIN_SECONDS_MAX: u32 = 3600;
+
 /// How much of an answer a client reads: a page of a thousand resources, each
 /// as long as can be.
 pub const ANSWER_BYTES_MAX: usize = 16 << 20;

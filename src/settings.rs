@@ -21,7 +21,7 @@ pub use secret::Secret;
 use crate::limits::{self, SECRET_KEY_CHARS_MIN, TTL_SECONDS_MAX};
 
 /// Every setting's name, in the order of `.env.example`.
-pub const NAMES: [&str; 27] = [
+pub const NAMES: [&str; 28] = [
     "DATABASE_URL",
     "RUST_LOG",
     "LOG_FORMAT",
@@ -34,6 +34,7 @@ pub const NAMES: [&str; 27] = [
     "WORKERS",
     "ALLOWED_HOSTS",
     "KEEP_ALIVE_SECONDS",
+    "DRAIN_SECONDS",
     "CONNECTIONS_MAX",
     "OPERATIONS_QUEUED_MAX",
     "WAITERS_MAX",
@@ -75,6 +76,8 @@ pub struct Settings {
     pub allowed_hosts: Option<Vec<String>>,
     /// How long an idle connection is kept.
     pub keep_alive: Duration,
+    /// How long the server goes on serving when it is told to stop.
+    pub drain: Duration,
     /// Connections that may be open.
     pub connections_max: usize,
     /// Operations that may be queued.
@@ -278,6 +281,10 @@ impl Settings {
                     86_400,
                     default,
                 )?)
+            },
+            drain: {
+                let max = limits::DRAIN_SECONDS_MAX.into();
+                Duration::from_secs(number("DRAIN_SECONDS", text("DRAIN_SECONDS")?, 0, max, 0)?)
             },
             connections_max: count("CONNECTIONS_MAX", 1, COUNT_MAX, limits::CONNECTIONS_MAX)?,
             operations_queued_max: count("OPERATIONS_QUEUED_MAX", 1, COUNT_MAX, limits::OPERATIONS_QUEUED_MAX)?,

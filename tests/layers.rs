@@ -10,19 +10,20 @@ const MAY_IMPORT: &[(&str, &[&str])] = &[
     ("settings", &["limits"]),
     ("limits", &[]),
     ("clock", &[]),
+    ("metrics", &["limits"]),
     ("tls", &["settings", "limits"]),
     ("client", &["limits"]),
     ("supervise", &[]),
     ("lock", &["clock", "limits"]),
     ("access", &["lock", "clock", "limits"]),
     ("db", &["access", "lock", "clock", "limits"]),
-    ("rest", &["limits"]),
-    ("engine", &["db", "access", "lock", "clock", "limits"]),
+    ("rest", &["metrics", "limits"]),
+    ("engine", &["db", "access", "lock", "metrics", "clock", "limits"]),
     (
         "resources",
-        &["engine", "rest", "db", "access", "lock", "clock", "limits"],
+        &["engine", "rest", "db", "access", "lock", "metrics", "clock", "limits"],
     ),
-    ("server", &["resources", "engine", "rest", "tls", "limits"]),
+    ("server", &["resources", "engine", "rest", "tls", "metrics", "limits"]),
     (
         "management",
         &[
@@ -36,6 +37,7 @@ const MAY_IMPORT: &[(&str, &[&str])] = &[
             "tls",
             "client",
             "supervise",
+            "metrics",
             "clock",
             "limits",
             "settings",
@@ -69,6 +71,8 @@ const MAY_NAME: &[(&str, &[&str])] = &[
     ("clap", &["management"]),
     ("dotenvy", &["settings"]),
     ("openssl", &["tls"]),
+    ("prometheus", &["metrics"]),
+    ("sd_notify", &["management"]),
 ];
 
 fn sources() -> BTreeMap<PathBuf, String> {

@@ -11,6 +11,7 @@ mod hostile;
 mod layers;
 mod lock_command;
 mod management;
+mod operating;
 mod replicas;
 mod resources;
 mod secrets;

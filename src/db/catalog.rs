@@ -28,7 +28,7 @@ pub use self::search::Search;
 use self::sqlite::{Door, SqliteReaders};
 use crate::clock::{ProcessClock, Timestamp};
 use crate::db::sqlite::open_file::Identity;
-use crate::db::{PostgresUrl, StoreError, TokenList, tokens};
+use crate::db::{PostgresUrl, StoreError, TokenList, migrations, tokens};
 use crate::limits::CATALOG_CONNECTIONS_MAX;
 use crate::lock::{EventId, FencingToken, LockedBy, ResourceName, Ttl};
 
@@ -42,7 +42,8 @@ enum Readers {
     Sqlite(SqliteReaders),
     Postgres {
         resources: PostgresReaders,
-        /// Apart, so that who may in is known however many look at lists.
+        /// Apart, so that who may in, and whether the server is ready, is known
+        /// however many look at lists.
         tokens: PostgresReaders,
     },
 }
@@ -241,12 +242,32 @@ impl Catalog {
     /// All tokens, if any changed since the table had seen `known` changes; a
     /// row that no command can have written is left out. Waits for no turn.
     pub fn tokens(&self, known: Option<i64>) -> Result<Option<TokenList>, StoreError> {
-        let changed = |conn: &mut AnyConnection| tokens::changed_since(conn, known);
-        let changed = match &*self.readers {
-            Readers::Sqlite(readers) => readers.read_at_once(changed),
-            Readers::Postgres { tokens, .. } => tokens.read(changed),
-        };
-        Ok(changed?.map(|(number, rows)| TokenList::of(number, rows)))
+        let changed = self.read_at_once(|conn| tokens::changed_since(conn, known))?;
+        Ok(changed.map(|(number, rows)| TokenList::of(number, rows)))
+    }
+
+    /// The names of the migrations that this version has and the database lacks.
+    /// Waits for no turn.
+    pub fn unapplied(&self) -> Result<Vec<String>, StoreError> {
+        self.read_at_once(migrations::unapplied)
+    }
+
+    /// On how many connections lists are being read.
+    pub fn in_use(&self) -> usize {
+        match &*self.readers {
+            Readers::Sqlite(readers) => readers.in_use(),
+            Readers::Postgres { resources, .. } => resources.in_use(),
+        }
+    }
+
+    fn read_at_once<T>(
+        &self,
+        work: impl FnOnce(&mut AnyConnection) -> diesel::QueryResult<T>,
+    ) -> Result<T, StoreError> {
+        match &*self.readers {
+            Readers::Sqlite(readers) => readers.read_at_once(work),
+            Readers::Postgres { tokens, .. } => tokens.read(work),
+        }
     }
 
     fn read<T>(

@@ -11,7 +11,7 @@ use crate::engine::policy::Policy;
 use crate::engine::tasks::{Asker, Task, What};
 use crate::limits::{DEADLOCK_TOLD_FROM, PUT_OFF_MAX};
 use crate::lock::{
-    Acquire, Batch, Circle, HandOver, Likeness, Operation, Outcome, Place, ResourceName, Rows, Rules, Waiter,
+    Acquire, Batch, Circle, Ended, HandOver, Likeness, Operation, Outcome, Place, ResourceName, Rows, Rules, Waiter,
     WaitingLines,
 };
 
@@ -24,6 +24,10 @@ pub(super) struct Decisions {
     pub(super) replies: Vec<Decided>,
     pub(super) handed_over: Vec<HandOver<Parked>>,
     pub(super) passed_over: Vec<Waiter<Parked>>,
+    /// The locks that ended.
+    pub(super) ended: Vec<Ended>,
+    /// How many locks were renewed.
+    pub(super) renewed: usize,
     /// Resources that are to be looked at together.
     pub(super) unfinished: Vec<Vec<ResourceName>>,
     /// Rows that are to be looked at later, because nobody gets them before, and
@@ -86,6 +90,7 @@ struct Decider<'d, 'b> {
     replies: Vec<Decided>,
     put_off: Vec<Submission>,
     unserved: Vec<usize>,
+    renewed: usize,
 }
 
 impl RowsOf {
@@ -123,6 +128,7 @@ impl Decisions {
             replies: Vec::with_capacity(tasks.len()),
             put_off: Vec::new(),
             unserved: Vec::new(),
+            renewed: 0,
         };
         for task in tasks {
             decider.decide(task);
@@ -132,6 +138,7 @@ impl Decisions {
             replies,
             put_off,
             unserved,
+            renewed,
             ..
         } = decider;
         batch.note_holders();
@@ -140,6 +147,7 @@ impl Decisions {
             passed_over,
             unfinished,
             kept_free,
+            ended,
             ..
         } = batch;
         Self {
@@ -148,6 +156,8 @@ impl Decisions {
             replies,
             handed_over,
             passed_over,
+            ended,
+            renewed,
             unfinished,
             kept_free,
             put_off,
@@ -189,6 +199,7 @@ impl Decider<'_, '_> {
                     return self.refuse_more_locks(RowsOf::One(row), asker);
                 }
                 let outcome = self.batch.apply(row, &operation);
+                self.renewed += usize::from(matches!(outcome, Outcome::Renewed(_)));
                 match (outcome, operation, asker) {
                     (_, _, None) => {}
                     (Outcome::Locked, Operation::Acquire(acquire), Some(asker)) => {
@@ -212,8 +223,9 @@ impl Decider<'_, '_> {
             }
             What::Each(rows, operation) => {
                 let count = self.batch.apply_to_each(&rows, &operation);
-                if matches!(operation, Operation::Release(_)) {
-                    self.unserved.extend(&rows);
+                match operation {
+                    Operation::Renew(_) => self.renewed += count,
+                    _ => self.unserved.extend(&rows),
                 }
                 if let Some(asker) = asker {
                     self.tell(RowsOf::Several(rows), asker, Ok(Told::Count(count)));
@@ -273,7 +285,11 @@ impl Decider<'_, '_> {
             Ok(()) => {
                 let until = self.moment.timestamp(wait_until);
                 let reply = asker.reply;
-                let parked = Parked { wait_until, reply };
+                let parked = Parked {
+                    since: self.moment.decided,
+                    wait_until,
+                    reply,
+                };
                 self.batch.join(rows.as_slice(), missing, acquire, until, parked);
             }
         }
@@ -295,6 +311,7 @@ impl Decider<'_, '_> {
 
     fn take_over(&mut self, rows: RowsOf, place: Place, wait_until: Instant, asker: Asker) {
         let parked = Parked {
+            since: self.moment.decided,
             wait_until,
             reply: asker.reply,
         };

@@ -82,6 +82,8 @@ pub(super) type ReplySender = oneshot::Sender<Result<Reply, Unavailable>>;
 /// A request in a waiting line.
 #[derive(Debug)]
 pub(super) struct Parked {
+    /// When it came into line, or took over the place of one that did.
+    pub(super) since: Instant,
     pub(super) wait_until: Instant,
     pub(super) reply: ReplySender,
 }

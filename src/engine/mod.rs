@@ -59,6 +59,7 @@
 //! 408. Answers are sent only after COMMIT has returned.
 
 mod batcher;
+mod counting;
 mod decisions;
 mod feed;
 mod handle;
@@ -67,6 +68,7 @@ mod listening;
 mod look_timers;
 mod messages;
 mod policy;
+mod readiness;
 mod shared;
 mod suspects;
 mod tasks;
@@ -77,4 +79,5 @@ pub use batcher::Batcher;
 pub use feed::{Feed, Subscription};
 pub use handle::{Answer, Engine, Unavailable, Untold};
 pub use policy::Policy;
+pub use readiness::{Readiness, Unready};
 pub use tokens::Tokens;

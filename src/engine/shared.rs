@@ -2,16 +2,19 @@
 
 use std::mem;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Mutex, MutexGuard};
+use std::sync::{Arc, Mutex, MutexGuard};
 
 use crate::db::Announcement;
 use crate::engine::feed::FeedState;
 use crate::engine::messages::Departure;
 use crate::engine::policy::Policy;
 use crate::engine::watches::Watches;
+use crate::metrics::Metrics;
 
 #[derive(Debug, Default)]
 pub(super) struct Shared {
+    /// Counted by requests, listener and batcher.
+    pub(super) metrics: Arc<Metrics>,
     /// Written by requests that were dropped, emptied by the batcher with each
     /// batch. Not bounded by itself: each entry is a request that was admitted.
     departures: Mutex<Vec<Departure>>,
@@ -36,6 +39,13 @@ pub(super) struct Shared {
 }
 
 impl Shared {
+    pub(super) fn counted_in(metrics: Arc<Metrics>) -> Self {
+        Self {
+            metrics,
+            ..Self::default()
+        }
+    }
+
     pub(super) fn add_departure(&self, departure: Departure) {
         lock(&self.departures).push(departure);
     }

@@ -4,14 +4,17 @@
 //! Separate from `decide`, which knows one resource and no line.
 
 mod circle;
+mod ended;
 mod together;
 
 #[cfg(test)]
 mod tests;
 
 pub use self::circle::Circle;
+use self::ended::Before;
+pub use self::ended::{End, Ended};
 use crate::clock::Timestamp;
-use crate::lock::event::{Before, Happened};
+use crate::lock::event::{Former, Happened};
 use crate::lock::{
     Acquire, ClientName, Grant, Joined, LockedBy, Operation, Outcome, Place, ResourceName, Rows, Rules, StillWaits,
     Waiter, WaitingLines, decide,
@@ -44,6 +47,8 @@ pub struct Batch<'a, W> {
     /// Resources that are kept free for somebody who wants others too, and until
     /// when: then they have to be looked at.
     pub kept_free: Vec<(usize, Timestamp)>,
+    /// The locks that ended.
+    pub ended: Vec<Ended>,
     handed_together: usize,
 }
 
@@ -59,6 +64,7 @@ impl<'a, W: StillWaits> Batch<'a, W> {
             passed_over: Vec::new(),
             unfinished: Vec::new(),
             kept_free: Vec::new(),
+            ended: Vec::new(),
             handed_together: 0,
         }
     }
@@ -293,12 +299,15 @@ impl<'a, W: StillWaits> Batch<'a, W> {
     fn decide(&mut self, row: usize, operation: &Operation) -> Outcome {
         let client_before = self.rows.client(self.now, row);
         let is_recorded = self.rows.is_recorded();
-        let before = is_recorded.then(|| Before::of(self.rows.resource(row), self.now, operation));
+        let former = is_recorded.then(|| Former::of(self.rows.resource(row), self.now, operation));
         let (resource, tokens, change) = self.rows.resource_mut(row);
+        let before = Before::of(resource);
         let outcome = decide(self.now, &self.rules, resource, tokens, operation);
+        self.ended
+            .extend(before.and_then(|before| before.ended_by(self.now, operation, &outcome)));
         *change = (*change).max(outcome.change(operation));
-        if let Some(before) = before {
-            let happened = before.happened(self.now, operation, &outcome, resource);
+        if let Some(former) = former {
+            let happened = former.happened(self.now, operation, &outcome, resource);
             happened.for_each(|event| self.rows.record(row, event));
         }
         let client = self.rows.client(self.now, row);

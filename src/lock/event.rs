@@ -205,7 +205,7 @@ impl LockTold {
 
 /// A resource before something is done to it, as far as events need it.
 #[derive(Debug)]
-pub(super) struct Before {
+pub(super) struct Former {
     lock: Option<LockTold>,
     was_held: bool,
     was_broken: bool,
@@ -222,7 +222,7 @@ pub(super) struct Happened {
     reason: Option<Arc<str>>,
 }
 
-impl Before {
+impl Former {
     pub(super) fn of(resource: &Resource, now: Timestamp, operation: &Operation) -> Self {
         let lock = resource.lock.as_ref();
         let is_told = match operation {

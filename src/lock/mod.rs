@@ -18,7 +18,7 @@ mod waiting_line;
 #[cfg(test)]
 mod model;
 
-pub use batch::{Batch, Circle, HandOver};
+pub use batch::{Batch, Circle, End, Ended, HandOver};
 pub use broken::{Break, FormerHolder, Reason};
 pub use decide::{FencingCounter, Rules, decide};
 pub use event::{Event, EventId, EventIds, EventKind};

@@ -15,6 +15,7 @@ mod lock;
 mod logging;
 mod look;
 mod migrate;
+mod notify;
 mod reload;
 mod restore;
 mod revoketoken;

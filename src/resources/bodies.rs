@@ -33,6 +33,28 @@ pub(super) struct WithResource<T> {
     pub(super) resource: Representation,
 }
 
+/// That the process answers.
+#[derive(Serialize, ToSchema)]
+pub(super) struct Health {
+    pub(super) healthy: bool,
+}
+
+/// That the server can do its work.
+#[derive(Serialize, ToSchema)]
+pub(super) struct Ready {
+    pub(super) ready: bool,
+}
+
+/// That it cannot, and why.
+#[derive(Serialize, ToSchema)]
+pub(super) struct NotReady {
+    pub(super) ready: bool,
+    /// What is not as it should be: `database`, `migrations` or `draining`.
+    pub(super) failed: &'static str,
+    /// Why, for people.
+    pub(super) reason: String,
+}
+
 /// Why a wait is refused that would never end.
 #[derive(Serialize, ToSchema)]
 pub(super) struct Deadlock {

@@ -5,8 +5,9 @@ use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 
 use crate::access::AtRest;
 use crate::db::Catalog;
-use crate::engine::{Engine, Feed};
+use crate::engine::{Engine, Feed, Readiness};
 use crate::limits::{TIMEOUT_SECONDS_MAX, TTL_SECONDS_MAX};
+use crate::metrics::Metrics;
 use crate::resources::permissions::{Access, Caller};
 use crate::resources::serializers::{Fields, Reading};
 use crate::rest::Request;
@@ -31,6 +32,10 @@ pub struct Context {
     pub at_rest: AtRest,
     /// Who waits.
     pub client_waiters: Arc<ClientWaiters>,
+    /// What counts.
+    pub metrics: Arc<Metrics>,
+    /// Whether all this can be used.
+    pub readiness: Readiness,
 }
 
 impl Context {

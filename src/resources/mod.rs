@@ -17,6 +17,6 @@ mod views;
 pub use context::{Context, CurrentLimits, RequestLimits};
 pub use permissions::Access;
 pub use views::{
-    AcquireView, BreakView, CheckView, EventListView, EventStreamView, HistoryView, LocksView, ReleaseView, RenewView,
-    ResourceListView, ResourceView, SchemaView, TerraformView,
+    AcquireView, BreakView, CheckView, EventListView, EventStreamView, HealthView, HistoryView, LocksView, MetricsView,
+    ReadyView, ReleaseView, RenewView, ResourceListView, ResourceView, SchemaView, TerraformView,
 };

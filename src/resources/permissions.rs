@@ -35,10 +35,10 @@ impl Access {
     /// Errors: 401 if they show no good token, 429 if they ask too often, 503 if
     /// nobody can know.
     pub(super) async fn caller(&self, request: &Request) -> Result<Caller, ApiException> {
-        let Self::Tokens(tokens, request_rate) = self else {
-            return Ok(Caller::Anybody);
+        let caller = self.caller_at_any_rate(request).await;
+        let Self::Tokens(_, request_rate) = self else {
+            return caller;
         };
-        let caller = known(tokens, request).await;
         if let Some(request_rate) = request_rate {
             // Who shows no good token is known by the address: so guesses are bounded.
             let client = caller
@@ -47,6 +47,14 @@ impl Access {
             request_rate.require(client).await?;
         }
         caller
+    }
+
+    /// The same for what may be asked at any rate.
+    pub(super) async fn caller_at_any_rate(&self, request: &Request) -> Result<Caller, ApiException> {
+        match self {
+            Self::Open => Ok(Caller::Anybody),
+            Self::Tokens(tokens, _) => known(tokens, request).await,
+        }
     }
 
     /// What comes of `waiting`, for somebody who may wait for it as long as their

@@ -7,6 +7,7 @@
 mod answers;
 mod events;
 mod fields;
+mod operating;
 mod operations;
 mod parts;
 mod requests;
@@ -82,6 +83,7 @@ fn document() -> OpenApi {
             "States that Terraform and OpenTofu lock, with LOCK and UNLOCK or the methods here.",
         ),
         ("schema", "This document."),
+        ("operating", "What those ask who watch the server."),
     ];
     let tags = tags.map(|(name, description)| {
         let mut tag = Tag::new(name);

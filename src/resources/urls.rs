@@ -32,6 +32,12 @@ pub enum Route<'p> {
     EventStream,
     /// `/schema/`
     Schema,
+    /// `/metrics/`
+    Metrics,
+    /// `/healthz/`
+    Health,
+    /// `/readyz/`
+    Ready,
 }
 
 /// What can be done to a resource by POST, or be seen of it.
@@ -94,6 +100,9 @@ fn route_of<'p, 'r>(path: &'p str, keep: impl Fn(&'p str) -> Cow<'r, str>) -> Op
         "/events/" | "/events" => return Some(Route::Events),
         "/events/stream/" | "/events/stream" => return Some(Route::EventStream),
         "/schema/" | "/schema" => return Some(Route::Schema),
+        "/metrics/" | "/metrics" => return Some(Route::Metrics),
+        "/healthz/" | "/healthz" => return Some(Route::Health),
+        "/readyz/" | "/readyz" => return Some(Route::Ready),
         _ => {}
     }
     let rest = PREFIXES.iter().find_map(|prefix| path.strip_prefix(prefix))?;
@@ -208,6 +217,13 @@ mod tests {
             ("/locks", Some(Route::Locks)),
             ("/schema/", Some(Route::Schema)),
             ("/schema", Some(Route::Schema)),
+            ("/metrics/", Some(Route::Metrics)),
+            ("/metrics", Some(Route::Metrics)),
+            ("/healthz/", Some(Route::Health)),
+            ("/healthz", Some(Route::Health)),
+            ("/readyz/", Some(Route::Ready)),
+            ("/readyz", Some(Route::Ready)),
+            ("/healthz/a/", None),
             ("/resources/a/acquire/", action("a", Action::Acquire)),
             ("/resources/a/release", action("a", Action::Release)),
             ("/resource/a/renew/", action("a", Action::Renew)),

@@ -3,10 +3,10 @@
 use std::pin::Pin;
 
 use actix_web::http::StatusCode;
-use actix_web::http::header::{HeaderName, HeaderValue};
+use actix_web::http::header::{CONTENT_TYPE, HeaderName, HeaderValue};
 use actix_web::web::Bytes;
 
-use crate::rest::renderers::Render;
+use crate::rest::renderers::{Render, Rendered};
 
 /// Pieces of an answer.
 pub(super) type Stream = Pin<Box<dyn futures_util::Stream<Item = Bytes>>>;
@@ -20,6 +20,15 @@ pub struct Response {
     /// Apart from the others, so that most answers allocate nothing for it.
     first_header: Option<(HeaderName, HeaderValue)>,
     more_headers: Vec<(HeaderName, HeaderValue)>,
+}
+
+/// Text that is written already: the same in every syntax.
+struct Written(String);
+
+impl Render for Written {
+    fn to_json(&self, _indent: usize) -> Rendered {
+        Ok(self.0.clone().into_bytes())
+    }
 }
 
 impl Response {
@@ -37,6 +46,12 @@ impl Response {
             stream: Some(Box::pin(pieces)),
             ..Self::without_data(StatusCode::OK)
         }
+    }
+
+    /// An answer in a format that no renderer writes, whatever was negotiated.
+    pub fn text(content_type: &'static str, text: String) -> Self {
+        let content_type = HeaderValue::from_static(content_type);
+        Self::new(StatusCode::OK, Written(text)).with_header(CONTENT_TYPE, content_type)
     }
 
     /// 204.

@@ -42,6 +42,10 @@ pub trait View {
     /// What it can answer in; the first is what answers if nothing is said.
     const RENDERERS: &'static [Renderer] = &[Renderer::JSON];
 
+    /// Whether `Accept` and `?format=` are asked what it answers in; if not it is
+    /// the first, whatever they say.
+    const NEGOTIATES: bool = true;
+
     /// Who sends requests, as far as the view wants to know.
     type User;
 
@@ -84,11 +88,15 @@ pub fn error_response(exception: ApiException) -> HttpResponse {
 }
 
 async fn answer<V: View>(view: &V, request: &mut Request) -> HttpResponse {
-    let negotiated = select_renderer(
-        V::RENDERERS,
-        request.header(ACCEPT).as_deref(),
-        request.query().value("format"),
-    );
+    let negotiated = if V::NEGOTIATES {
+        select_renderer(
+            V::RENDERERS,
+            request.header(ACCEPT).as_deref(),
+            request.query().value("format"),
+        )
+    } else {
+        Ok(Selected::first_of(V::RENDERERS))
+    };
     let (selected, result) = match negotiated {
         Err(exception) => (Selected::first_of(V::RENDERERS), Err(exception)),
         Ok(selected) => match view.authenticate(request).await {

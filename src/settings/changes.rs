@@ -61,6 +61,7 @@ impl Settings {
             ),
             ("CLIENT_WAITERS_MAX", self.client_waiters_max != new.client_waiters_max),
             ("KEEP_ALIVE_SECONDS", self.keep_alive != new.keep_alive),
+            ("DRAIN_SECONDS", self.drain != new.drain),
             ("CONNECTIONS_MAX", self.connections_max != new.connections_max),
             (
                 "OPERATIONS_QUEUED_MAX",

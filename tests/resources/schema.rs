@@ -72,6 +72,9 @@ impl Document {
             "Validity",
             "NotHeld",
             "LockInfo",
+            "Health",
+            "Ready",
+            "NotReady",
         ] {
             document["components"]["schemas"][name]["additionalProperties"] = json!(false);
         }
@@ -199,7 +202,7 @@ fn no_path_is_left_out() {
     let routes = source.lines().filter_map(|line| line.trim().strip_prefix("/// `/"));
     let routes: BTreeSet<&str> = routes.filter_map(|route| route.strip_suffix('`')).collect();
 
-    assert_eq!(routes.len(), 8, "{routes:?}");
+    assert_eq!(routes.len(), 11, "{routes:?}");
     for route in routes {
         let prefix = route.split("{action}").next().expect("one piece at least");
         let found = described.iter().filter(|path| path[1..].starts_with(prefix));
@@ -352,6 +355,9 @@ fn what_is_answered_is_described() {
     ask("/schema/", "GET", "?format=yaml", &[], "", 200);
     ask("/schema/", "GET", "", &[("Accept", "application/yaml")], "", 200);
     ask("/schema/", "GET", "?format=xml", &[], "", 404);
+    for template in ["/metrics/", "/healthz/", "/readyz/"] {
+        ask(template, "GET", "?format=xml", &[("Accept", "text/html")], "", 200);
+    }
     for name in ["a%2Fb", &long] {
         let status = if name == long { 400 } else { 404 };
         hold(

@@ -37,6 +37,7 @@ impl<S: Store + 'static> Batcher<S> {
         let now = Instant::now();
         if now >= self.next_beat {
             self.next_beat = now + BEAT_INTERVAL;
+            self.note_longest_line();
             match self.beat(now) {
                 Ok(()) if self.failing == Some(Failing::Upkeep) => self.note_success(),
                 Ok(()) => {}
@@ -64,6 +65,16 @@ impl<S: Store + 'static> Batcher<S> {
                 self.note_failure(Failing::Upkeep, format_args!("a sweep"), &error);
             }
         }
+    }
+
+    /// Not with each batch, because all lines are looked at.
+    fn note_longest_line(&self) {
+        let lengths = self.lines.names().map(|name| self.lines.waiting_for(name));
+        let longest = lengths.max().unwrap_or_default();
+        self.shared
+            .metrics
+            .longest_line
+            .set(longest.try_into().unwrap_or(i64::MAX));
     }
 
     fn beat(&mut self, now: Instant) -> Result<(), StoreError> {
@@ -158,6 +169,7 @@ impl<S: Store + 'static> Batcher<S> {
 
     pub(super) fn note_success(&mut self) {
         if self.failing.take().is_some() {
+            self.shared.metrics.database_failing.set(0);
             log::warn!("the database works again");
         }
     }
@@ -172,6 +184,7 @@ impl<S: Store + 'static> Batcher<S> {
         } else {
             log::error!("{what} failed: {error}");
             self.failing = Some(failing);
+            self.shared.metrics.database_failing.set(1);
         }
     }
 }

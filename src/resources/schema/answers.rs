@@ -15,8 +15,8 @@ use utoipa::{PartialSchema, ToSchema};
 use crate::limits::{BODY_BYTES_MAX, BODY_WAIT_MAX, RETRY_AFTER};
 use crate::resources::bodies;
 use crate::resources::bodies::{
-    Acquired, AcquiredTogether, Broken, Deadlock, Event, HowBroken, NotAcquiredSinceBroken, NotHeld, Released, Renewed,
-    Representation, Validity, WithResource,
+    Acquired, AcquiredTogether, Broken, Deadlock, Event, Health, HowBroken, NotAcquiredSinceBroken, NotHeld, NotReady,
+    Ready, Released, Renewed, Representation, Validity, WithResource,
 };
 use crate::resources::lock_info::LockInfo;
 use crate::rest::pagination::PaginatedResponse;
@@ -194,6 +194,9 @@ pub(super) fn components(components: Components) -> Components {
         .schema_from::<NotAcquiredSinceBroken>()
         .schema_from::<NotHeld>()
         .schema_from::<LockInfo>()
+        .schema_from::<Health>()
+        .schema_from::<Ready>()
+        .schema_from::<NotReady>()
         .security_scheme("token", SecurityScheme::ApiKey(ApiKey::Header(token)))
         .security_scheme("basic", SecurityScheme::Http(basic))
         .schema_from::<Validity>()

@@ -16,7 +16,7 @@ use super::parts::{
     error, free_resource, idempotency_key, in_query, key_reused, name, operation, parameter, prefer, resource,
     was_broken, with_body,
 };
-use super::{events, fields, requests, terraform};
+use super::{events, fields, operating, requests, terraform};
 use crate::limits::HELD_BY_MAX;
 use crate::resources::bodies::{
     AcquiredTogether, Broken, Deadlock, NotAcquiredSinceBroken, Released, Renewed, Representation, Validity,
@@ -96,6 +96,9 @@ pub(super) fn paths() -> Paths {
             ]),
         )
         .path("/schema/", item(vec![(HttpMethod::Get, schema())]))
+        .path("/metrics/", item(vec![(HttpMethod::Get, operating::metrics())]))
+        .path("/healthz/", item(vec![(HttpMethod::Get, operating::health())]))
+        .path("/readyz/", item(vec![(HttpMethod::Get, operating::ready())]))
         .build()
 }
 
