@@ -24,7 +24,7 @@ use self::row_cache::CachedRow;
 use self::statements::{InsertResource, SaveServerState, UpdateLease, UpdateResource, select_held, select_resource};
 use crate::clock::{ProcessClock, Timestamp};
 use crate::db::schema::{resources, server_state};
-use crate::db::{Catalog, Listener, Seen, Standing, Store, StoreError};
+use crate::db::{Askers, Catalog, Listener, Seen, Standing, Store, StoreError};
 use crate::limits::REOPEN_INTERVAL;
 use crate::lock::{Change, ClientName, FencingCounter, FencingToken, Place, Resource, ResourceName, Rows};
 
@@ -158,7 +158,7 @@ impl Store for SqliteStore {
     fn transaction(
         &mut self,
         names: &[ResourceName],
-        clients: &[ClientName],
+        askers: Askers<'_>,
         decide: &mut dyn FnMut(Timestamp, &mut Rows),
     ) -> Result<(), StoreError> {
         self.with_connection(|store, file| {
@@ -167,7 +167,7 @@ impl Store for SqliteStore {
             let tokens = load_tokens(file, store.tokens_floor)?;
             let (resources, ids) = load(file, names)?;
             let now = store.clock.now();
-            let held = count_held(&mut file.conn, now, clients)?;
+            let held = count_held(&mut file.conn, now, askers.clients)?;
             let mut rows = Rows::loaded(resources, tokens, store.last_place).with_held(held);
             decide(now, &mut rows);
             store.last_place = rows.last_place();

@@ -17,8 +17,8 @@ use std::sync::mpsc::{Receiver, RecvTimeoutError, sync_channel};
 use std::thread::{self, Builder, JoinHandle};
 use std::time::{Duration, Instant};
 
-use crate::db::{Store, StoreError};
-use crate::engine::decisions::Decisions;
+use crate::db::{Askers, Store, StoreError};
+use crate::engine::decisions::{Decisions, LinesToTell};
 use crate::engine::hearing::Hearing;
 use crate::engine::look_timers::LookTimers;
 use crate::engine::messages::{Message, Parked, Reply, ReplySender, Submission, Told, Wish};
@@ -178,7 +178,8 @@ impl<S: Store + 'static> Batcher<S> {
         self.shared.note_end();
     }
 
-    /// Tells everybody in line that the server is being stopped.
+    /// Tells everybody in line that the server is being stopped, and the store that
+    /// their places are vacant.
     fn dismiss_all(&mut self) {
         if self.hearing.is_some() {
             self.unsettled.extend(self.lines.names().cloned());
@@ -328,6 +329,16 @@ impl<S: Store + 'static> Batcher<S> {
     fn commit(&mut self, mut work: Work, kind: Kind) -> bool {
         work.add_companions(&self.lines);
         let clients = work.clients();
+        // Where there is no other server nobody comes back from one.
+        let requests = match self.hearing {
+            Some(_) => work.requests(&self.lines),
+            None => Vec::new(),
+        };
+        let askers = Askers {
+            clients: &clients,
+            requests: &requests,
+        };
+        let vacates = self.stopping || self.shared.is_draining();
         let Work {
             index,
             tasks,
@@ -346,11 +357,16 @@ impl<S: Store + 'static> Batcher<S> {
             let Some(tasks) = tasks.take() else {
                 return;
             };
-            decisions = Some(Decisions::make(now, rows, lines, policy, tasks, (&restated, &left)));
+            let lines_to_tell = LinesToTell {
+                restated: &restated,
+                left: &left,
+                vacates,
+            };
+            decisions = Some(Decisions::make(now, rows, lines, policy, tasks, lines_to_tell));
         };
         let result = match kind {
-            Kind::Own => store.look(&names, &mut decide),
-            Kind::Asked => store.transaction(&names, &clients, &mut decide),
+            Kind::Own => store.look(&names, askers, &mut decide),
+            Kind::Asked => store.transaction(&names, askers, &mut decide),
         };
         match (result, decisions) {
             (Ok(()), Some(decisions)) => {

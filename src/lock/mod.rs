@@ -23,6 +23,6 @@ pub use decide::{FencingCounter, Rules, decide};
 pub use operation::{Acquire, BreakLock, Grant, NewLabel, Operation, Outcome, Release, Renew};
 pub use request::{Likeness, RequestId};
 pub use resource::{ClientName, FencingToken, Info, Label, Lock, LockedBy, Owner, Resource, ResourceName, Ttl};
-pub use rows::{Ahead, Change, Joined, Rows};
+pub use rows::{Ahead, Change, Joined, Returning, Rows};
 pub use snapshot::{Held, Snapshot};
 pub use waiting_line::{Place, StillWaits, Waiter, WaitingLines};

@@ -29,6 +29,10 @@ pub(super) struct Message {
     /// Locks that others wait for, and after how many microseconds they end.
     #[serde(skip_serializing_if = "BTreeMap::is_empty")]
     ends: BTreeMap<String, u64>,
+    /// By the number of the server: names for which somebody waited there who has
+    /// its place at another one now.
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    moved: BTreeMap<i64, Vec<String>>,
     /// So that servers know that they hear.
     #[serde(skip_serializing_if = "std::ops::Not::not")]
     call: bool,
@@ -46,6 +50,12 @@ impl Messages {
     pub(super) fn push_free(&mut self, replica: i64, name: &ResourceName) {
         self.make_room(name);
         let names = self.last.free.entry(replica).or_default();
+        names.push(name.as_str().to_owned());
+    }
+
+    pub(super) fn push_moved(&mut self, replica: i64, name: &ResourceName) {
+        self.make_room(name);
+        let names = self.last.moved.entry(replica).or_default();
         names.push(name.as_str().to_owned());
     }
 
@@ -112,6 +122,12 @@ impl Message {
             let name = ResourceName::new(name);
             heard.extend(name.map(|name| Announcement::Ends(name, Duration::from_micros(*us))));
         }
+        let moved = message.moved.get(&replica).into_iter().flatten();
+        heard.extend(
+            moved
+                .filter_map(|name| ResourceName::new(name))
+                .map(Announcement::Moved),
+        );
         heard.extend(message.call.then_some(Announcement::Call));
         heard
     }
@@ -131,6 +147,7 @@ mod tests {
         messages.push_free(7, &name("a\n\"b"));
         messages.push_free(8, &name("c"));
         messages.push_end(&name("d"), Duration::from_millis(5));
+        messages.push_moved(8, &name("e"));
         let text = messages.into_texts().remove(0);
 
         let ends = Announcement::Ends(name("d"), Duration::from_millis(5));
@@ -138,7 +155,11 @@ mod tests {
         let promised = |text| Announcement::Promised(name(text));
         let (ab, c) = ("a\n\"b", "c");
         assert_eq!(Message::understand(&text, 7), [free(ab), promised(c), ends.clone()]);
-        assert_eq!(Message::understand(&text, 8), [promised(ab), free(c), ends.clone()]);
+        let moved = Announcement::Moved(name("e"));
+        assert_eq!(
+            Message::understand(&text, 8),
+            [promised(ab), free(c), ends.clone(), moved]
+        );
         assert_eq!(Message::understand(&text, 9), [promised(ab), promised(c), ends]);
     }
 

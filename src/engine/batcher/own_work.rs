@@ -20,6 +20,10 @@ impl<S: Store + 'static> Batcher<S> {
                 Announcement::Free(name) if self.lines.waiting_for(&name) == 0 => {
                     self.unsettled.insert(name);
                 }
+                Announcement::Moved(name) if self.lines.waiting_for(&name) > 0 => {
+                    self.unsettled.insert(name);
+                }
+                Announcement::Moved(_) => {}
                 Announcement::Free(name) => self.timers.arm(now, name),
                 Announcement::Promised(name) => self.promise(now + REPLICA_SILENT_MAX, name),
                 Announcement::Ends(name, after) => {
