@@ -12,7 +12,7 @@ use std::time::{Duration, Instant};
 use rustix::process::Signal;
 
 use super::{Replicas, SOON, by, granted_within};
-use crate::support::{Answer, Client, eventually};
+use crate::support::{Answer, Client, Cluster, Lost, Proxy, eventually};
 
 /// For how long a vacant place may hold up the others; VACANT_PLACE_MAX, and some
 /// more on a busy machine.
@@ -173,6 +173,33 @@ fn whoever_leaves_before_its_server_stops_leaves_no_place_behind() {
 
     assert_eq!(replicas.vacant("r"), 0);
     replicas.hands_over_within(Duration::from_secs(1), (1, "r", "holder"), &mut living);
+}
+
+#[test]
+fn a_place_whose_return_could_not_be_written_is_there_for_the_next_attempt() {
+    let database = Cluster::shared().database();
+    let proxy = Proxy::before(&database);
+    let mut replicas = Replicas::on(database, 1);
+    replicas.add(proxy.url());
+    replicas.hold(1, "r");
+    let first = replicas.in_line_by_request(0, "r", "first");
+    let mut second = replicas.in_line(1, "r", "second");
+    replicas.stop(0, &mut [first]);
+
+    proxy.lose(Lost::Commit, 0);
+    let told = replicas.asks_by_request(1, "r", "first").answer();
+    assert_eq!(told.status, 503, "{}", told.body);
+    assert_eq!((proxy.lost(), replicas.vacant("r")), (1, 1));
+    eventually("it works again", SOON, || {
+        replicas.client(1).put("other", &by("k")).status == 200
+    });
+    let mut back = replicas.asks_by_request(1, "r", "first");
+    eventually("it is back", SOON, || replicas.vacant("r") == 0);
+
+    replicas.release(1, "r", "holder");
+    let token = granted_within(&mut back, SOON);
+    replicas.release(1, "r", "first");
+    assert!(granted_within(&mut second, SOON) > token);
 }
 
 #[test]
