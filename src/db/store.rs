@@ -5,7 +5,7 @@ use std::time::Duration;
 use thiserror::Error;
 
 use crate::clock::Timestamp;
-use crate::lock::{ClientName, RequestId, Resource, ResourceName, Rows};
+use crate::lock::{ClientName, Place, RequestId, Resource, ResourceName, Rows};
 
 /// Who asks in a batch, as far as the store has to look for them.
 #[derive(Clone, Copy, Debug, Default)]
@@ -119,9 +119,9 @@ pub enum Announcement {
     /// The lock on the resource, which was granted at another server, ends
     /// after so long.
     Ends(ResourceName, Duration),
-    /// Somebody who waited here for the resource has its place at another server
-    /// now.
-    Moved(ResourceName),
+    /// Somebody who waited here for the resource, at this place, has that at another
+    /// server now.
+    Moved(ResourceName, Place),
     /// Somebody called; see [`Store::beat`].
     Call,
     /// Nothing is heard any more, and something may have been missed.

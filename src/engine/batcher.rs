@@ -51,6 +51,8 @@ pub struct Batcher<S> {
     hearing: Option<Hearing>,
     /// Who left a line while other servers may wait for them.
     left: Vec<(ResourceName, Place)>,
+    /// Places that may be at other servers now.
+    moved: Vec<(ResourceName, Place)>,
     /// Names whose lines the store may not know as they are.
     unsettled: HashSet<ResourceName>,
     /// Names at which a look failed while the store works.
@@ -127,6 +129,7 @@ impl<S: Store + 'static> Batcher<S> {
             timers: LookTimers::default(),
             hearing,
             left: Vec::new(),
+            moved: Vec::new(),
             unsettled: HashSet::new(),
             suspects: Suspects::default(),
             returns: Vec::new(),
@@ -192,7 +195,8 @@ impl<S: Store + 'static> Batcher<S> {
     /// Whether the store has to be told something that nobody asks for, of one
     /// of these resources.
     fn has_debts(&self, of: impl Fn(&ResourceName) -> bool) -> bool {
-        self.returns.iter().any(|(name, _)| of(name)) || !self.left.is_empty() || self.unsettled.iter().any(of)
+        let is_any_told = !self.left.is_empty() || !self.moved.is_empty();
+        is_any_told || self.returns.iter().any(|(name, _)| of(name)) || self.unsettled.iter().any(of)
     }
 
     /// Waits for something to do and takes it, and whatever else is queued, up to
@@ -345,6 +349,7 @@ impl<S: Store + 'static> Batcher<S> {
             returned,
             restated,
             left,
+            moved,
         } = work;
         let names = index.names;
         let operations = tasks.len();
@@ -360,6 +365,7 @@ impl<S: Store + 'static> Batcher<S> {
             let lines_to_tell = LinesToTell {
                 restated: &restated,
                 left: &left,
+                moved: &moved,
                 vacates,
             };
             decisions = Some(Decisions::make(now, rows, lines, policy, tasks, lines_to_tell));
@@ -390,7 +396,7 @@ impl<S: Store + 'static> Batcher<S> {
                 self.returns.extend(returned);
                 let is_unknown = matches!(error, StoreError::Unknown(_));
                 if self.hearing.is_some() {
-                    let left = left.iter().map(|(row, _)| row);
+                    let left = left.iter().chain(&moved).map(|(row, _)| row);
                     let told = decisions.iter().flat_map(|decisions| &decisions.lines_told);
                     let untold = restated.iter().chain(left).chain(told);
                     self.unsettled.extend(untold.map(|row| names[*row].clone()));

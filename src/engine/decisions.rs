@@ -53,6 +53,8 @@ pub(super) struct LinesToTell<'w> {
     pub(super) restated: &'w [usize],
     /// Who left a line before it was served: the row and the place.
     pub(super) left: &'w [(usize, Place)],
+    /// Whose place may be at another server now: the row and the place.
+    pub(super) moved: &'w [(usize, Place)],
     /// Whether those who waited for the rows that are restated may come back.
     pub(super) vacates: bool,
 }
@@ -126,6 +128,9 @@ impl Decisions {
                 true => batch.vacate(*row),
                 false => batch.restate(*row),
             }
+        }
+        for (row, place) in lines_to_tell.moved {
+            batch.let_go(*row, *place);
         }
         for (row, place) in lines_to_tell.left {
             batch.leave(*row, *place);

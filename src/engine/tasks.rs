@@ -43,6 +43,8 @@ pub(super) struct Work {
     pub(super) restated: Vec<usize>,
     /// Who left a line before it was served: the row and the place.
     pub(super) left: Vec<(usize, Place)>,
+    /// Whose place may be at another server now: the row and the place.
+    pub(super) moved: Vec<(usize, Place)>,
 }
 
 /// Where the names of a batch stand among its rows.
@@ -122,7 +124,8 @@ impl Work {
     }
 
     /// Requests that may have a place at another server: those that are decided,
-    /// and those who wait here for rows whose lines are restated.
+    /// and of those who wait here the ones whose place may have moved or for whose
+    /// row the line is restated.
     pub(super) fn requests<W: StillWaits>(&self, lines: &WaitingLines<W>) -> Vec<(usize, RequestId)> {
         let mut requests = Vec::new();
         for task in &self.tasks {
@@ -138,6 +141,10 @@ impl Work {
         for row in &self.restated {
             let line = lines.line(&self.index.names[*row]);
             let waiting = line.filter_map(|waiter| waiter.acquire.request.clone());
+            requests.extend(waiting.map(|request| (*row, request)));
+        }
+        for (row, place) in &self.moved {
+            let waiting = lines.get(*place).and_then(|waiter| waiter.acquire.request.clone());
             requests.extend(waiting.map(|request| (*row, request)));
         }
         requests

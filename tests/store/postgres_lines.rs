@@ -3,7 +3,9 @@
 use std::time::{Duration, Instant};
 
 use central_locking_system::db::{Announcement, Askers, PostgresStore, Standing, Store, StoreError};
-use central_locking_system::lock::{Acquire, Batch, LockedBy, Operation, Outcome, RequestId, Rules, WaitingLines};
+use central_locking_system::lock::{
+    Acquire, Batch, LockedBy, Operation, Outcome, Place, RequestId, Rules, WaitingLines,
+};
 
 use super::postgres::Postgres;
 use super::{Backend, Somebody, acquire, acquire_by_request, grant, name, release, run, run_in_line, vacate};
@@ -357,14 +359,16 @@ fn whoever_goes_elsewhere_while_its_server_lives_takes_the_place_along() {
 
     assert_eq!(b.asks(acquire_by_request("first", "1")), Outcome::Locked);
 
-    let place = "SELECT replica = (SELECT min(id) + 1 FROM replicas), request IS NOT NULL FROM waiters ORDER BY place";
-    assert_eq!(backend.sql(place), ["t|t", "f|f"]);
+    let stands = "SELECT replica = (SELECT min(id) + 1 FROM replicas), request IS NOT NULL FROM waiters ORDER BY place";
+    assert_eq!(backend.sql(stands), ["t|t", "f|f"]);
     let mut heard = Vec::new();
     eventually("its server is told", SOON, || {
         heard = ear.hear(Duration::ZERO);
         !heard.is_empty()
     });
-    assert_eq!(heard, [Announcement::Moved(name("r"))]);
+    let place = backend.sql("SELECT min(place) FROM waiters").remove(0);
+    let place = Place::new(place.parse().expect("a number"));
+    assert_eq!(heard, [Announcement::Moved(name("r"), place)]);
     // It sees that in the table before it believes it.
     let mut superseded = 0;
     let request = RequestId::new("1", None, [Some("first")]).expect("well formed");
@@ -376,12 +380,12 @@ fn whoever_goes_elsewhere_while_its_server_lives_takes_the_place_along() {
     store
         .transaction(&[name("r")], askers, &mut |now, rows| {
             let mut batch = Batch::new(now, Rules::default(), rows, line);
-            batch.restate(0);
+            batch.let_go(0, place);
             superseded = batch.superseded.len();
         })
         .expect("it commits");
     assert_eq!((superseded, a.waiting()), (1, 0));
-    assert_eq!(backend.sql(place), ["t|t", "f|f"]);
+    assert_eq!(backend.sql(stands), ["t|t", "f|f"]);
 
     c.asks(release("k"));
     assert_eq!(c.waiting(), 1, "it is not its turn");

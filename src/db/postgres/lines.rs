@@ -181,7 +181,7 @@ impl Elsewhere {
         let mut messages = Messages::default();
         for Found { replica, returning } in &self.found {
             if *replica != VACANT && rows.returned().contains(&(returning.row, returning.place)) {
-                messages.push_moved(*replica, &rows.resource(returning.row).name);
+                messages.push_moved(*replica, &rows.resource(returning.row).name, returning.place);
             }
         }
         let mut last_row = None;

@@ -37,10 +37,9 @@
 //! transaction that is just taking one.
 //!
 //! In memory the old server may still have the one who went. It grants to it only if
-//! nobody with a row elsewhere is before it. When it is told, it restates
-//! the line (in the table there is only the other's row by now); by that it finds
-//! that the same request has the same place elsewhere, and answers 409 to the
-//! connection that was left. If it is not told it finds the connection closed when
+//! nobody with a row elsewhere is before it. When it is told, or restates the line, it
+//! looks where that request stands, finds it elsewhere at the same place, and answers
+//! 409 to the connection that was left. If it is not told it finds the connection closed when
 //! the turn comes; or it is not closed, and both are served, one after the other, as
 //! two who wait. That has never been another's turn: it is one place.
 //!

@@ -47,8 +47,7 @@ impl<W: StillWaits> Batch<'_, W> {
         let line = self.lines.line(&name);
         let moved = line.filter(|waiter| self.rows.is_returning(row, waiter.place));
         for place in moved.map(|waiter| waiter.place).collect::<Vec<_>>() {
-            let moved = self.lines.take(place).map(|waiter| (row, waiter));
-            self.superseded.extend(moved);
+            self.let_go(row, place);
         }
         for waiter in self.lines.line(&name) {
             self.rows.note_joined(Joined {
@@ -65,6 +64,15 @@ impl<W: StillWaits> Batch<'_, W> {
     pub fn vacate(&mut self, row: usize) {
         self.rows.note_vacated(row);
         self.restate(row);
+    }
+
+    /// Whoever has this place in the line for the resource at index `row` does not
+    /// wait here any more, if another server has the place now.
+    pub fn let_go(&mut self, row: usize, place: Place) {
+        if self.rows.is_returning(row, place) {
+            let moved = self.lines.take(place).map(|waiter| (row, waiter));
+            self.superseded.extend(moved);
+        }
     }
 
     /// Gives the place of somebody who waits here for the resources at these

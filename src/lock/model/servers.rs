@@ -282,7 +282,10 @@ impl World {
                 }
                 Some(Standing::Waits(from)) if has_key && from != number => {
                     seen.note("went while the server lives", 1);
-                    moved_from.push(from);
+                    let waiter = self.servers.iter().find(|server| server.number == from);
+                    let request = self.wish(*client).request.expect("it has a key");
+                    let waiter = waiter.and_then(|server| server.lines.of_request(&[name()], &request));
+                    moved_from.push((from, waiter.expect("it waits there").place));
                 }
                 Some(Standing::Waits(_)) if has_key => {}
                 Some(_) => seen.note("went to the end without a key", 1),
@@ -332,11 +335,14 @@ impl World {
             usize::from(was_free && returned > 0 && !granted.is_empty()),
         );
         // Of some the servers where they waited hear; others find it out when it matters.
-        for from in moved_from {
+        for (from, place) in moved_from {
             if from % 2 == 0
                 && let Some(server) = self.servers.iter().position(|server| server.number == from)
             {
-                self.batch(server, &[], seen, |batch, _| batch.restate(0));
+                self.batch(server, &[], seen, |batch, _| match from % 4 {
+                    0 => batch.restate(0),
+                    _ => batch.let_go(0, place),
+                });
             }
         }
         for server in 0..SERVERS {
