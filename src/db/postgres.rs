@@ -60,7 +60,7 @@ use crate::db::{Askers, DatabaseError, Listener, PostgresUrl, Seen, Standing, St
 use crate::limits::{
     REOPEN_INTERVAL, REPLICA_FORGOTTEN_AFTER, REPLICA_SILENT_MAX, ROW_LOCK_AGAIN_WAIT_MAX, ROW_LOCK_WAIT_MAX,
 };
-use crate::lock::{ResourceName, Rows};
+use crate::lock::{RequestId, ResourceName, Rows};
 
 /// The store on a PostgreSQL server.
 pub struct PostgresStore {
@@ -210,12 +210,14 @@ impl PostgresStore {
     ) -> Result<(), StoreError> {
         self.with_connection(|store, conn| {
             let locked = rows::lock(conn, names, store.numbers.wanted_block(), begin)?;
+            let may_wait = |request: &&(usize, RequestId)| locked.marks[request.0].has_waiters;
+            let requests: Vec<_> = askers.requests.iter().filter(may_wait).collect();
             let viewpoint = Viewpoint {
                 replica: store.registration.id,
                 believing_since_us: store.believing_since_us,
                 now: locked.now,
             };
-            let elsewhere = Elsewhere::load(conn, viewpoint, &to_look_at(names, &locked), askers.requests)?;
+            let elsewhere = Elsewhere::load(conn, viewpoint, &to_look_at(names, &locked), &requests)?;
             let known = Known {
                 token: locked.resources.iter().map(|resource| resource.fencing_token).max(),
                 place: elsewhere.highest_place(),

@@ -146,6 +146,22 @@ fn whoever_does_not_come_back_holds_up_the_others_for_three_seconds_at_most() {
 }
 
 #[test]
+fn a_place_that_is_hardly_kept_any_more_holds_up_nobody_for_longer() {
+    let mut replicas = Replicas::start(3);
+    replicas.hold(1, "r");
+    let gone = replicas.in_line_by_request(0, "r", "gone");
+    let mut living = replicas.in_line(2, "r", "living");
+    replicas.stop(0, &mut [gone]);
+
+    let is_nearly_over = "SELECT vacant_until_us < clock_us() + 300000 FROM waiters WHERE replica = 0";
+    eventually("it is nearly over", SOON, || {
+        replicas.database.sql(is_nearly_over) == ["t"]
+    });
+    // By a server at which nobody waits.
+    replicas.hands_over_within(Duration::from_millis(1500), (1, "r", "holder"), &mut living);
+}
+
+#[test]
 fn whoever_cannot_be_known_again_loses_its_place_and_holds_up_nobody() {
     let mut replicas = Replicas::start(2);
     replicas.hold(1, "r");

@@ -125,7 +125,7 @@ impl Elsewhere {
         conn: &mut PgConnection,
         viewpoint: Viewpoint,
         rows: &[(usize, &str)],
-        requests: &[(usize, RequestId)],
+        requests: &[&(usize, RequestId)],
     ) -> Result<Self, StoreError> {
         if rows.is_empty() {
             return Ok(Self::default());
@@ -186,6 +186,10 @@ impl Elsewhere {
         }
         let mut last_row = None;
         for (row, _, replica) in self.firsts_after(rows) {
+            // Nobody is there to be told; whoever is next looks when the place is not kept any more.
+            if replica == VACANT {
+                continue;
+            }
             if last_row.replace(row) == Some(row) {
                 continue;
             }

@@ -55,8 +55,8 @@
 //!
 //! Who sees in a transaction of its own that a vacant place is the first looks again
 //! at the end of the time for which it is kept, as it does for a server that is
-//! believed to live for so long; who hears of it looks after REPLICA_SILENT_MAX,
-//! and sees it then. The transaction that makes a place vacant restates the line,
+//! believed to live for so long. Who frees a resource of which that is the first
+//! announces it to the first who lives, and so that one sees it. The transaction that makes a place vacant restates the line,
 //! and so announces what is free. One that returns and is not served joins; one that
 //! is refused for lack of room leaves the place as it was, for the rest of its time.
 //!
@@ -86,28 +86,26 @@ pub(super) struct Found {
     pub(super) returning: Returning,
 }
 
-/// Finds the places elsewhere of those who sent `requests`, for rows that
-/// somebody may wait for.
+/// Finds the places elsewhere of those who sent `requests`, each with its row,
+/// which is among `rows`.
 pub(super) fn find(
     conn: &mut PgConnection,
     viewpoint: Viewpoint,
     rows: &[(usize, &str)],
-    requests: &[(usize, RequestId)],
+    requests: &[&(usize, RequestId)],
 ) -> Result<Vec<Found>, StoreError> {
-    let waited_for: HashMap<usize, &str> = rows.iter().copied().collect();
-    let wanted = requests.iter().filter(|(row, _)| waited_for.contains_key(row));
-    let wanted: Vec<_> = wanted.collect();
-    if wanted.is_empty() {
+    if requests.is_empty() {
         return Ok(Vec::new());
     }
+    let names: HashMap<usize, &str> = rows.iter().copied().collect();
     let find = FindRequests {
-        names: wanted.iter().map(|(row, _)| waited_for[row]).collect(),
-        requests: wanted.iter().map(|(_, request)| request.to_text()).collect(),
+        names: requests.iter().map(|(row, _)| names[row]).collect(),
+        requests: requests.iter().map(|(_, request)| request.to_text()).collect(),
         replica: viewpoint.replica,
     };
     let found: Vec<(i64, i64, i64)> = find.load(conn).map_err(failed)?;
     let found = found.into_iter().filter_map(|(number, replica, place)| {
-        let (row, request) = wanted.get(usize::try_from(number - 1).ok()?)?;
+        let (row, request) = requests.get(usize::try_from(number - 1).ok()?)?;
         let returning = Returning {
             row: *row,
             request: request.clone(),
