@@ -15,15 +15,18 @@
 //!   `Idempotency-Key` leaves no place.
 //! * **It comes back.** The transaction that decides its request takes the row for
 //!   its own server, and grants at once if it is free and the place the first.
-//! * **Its server was killed, or does not answer.** The row says so to nobody. It is
-//!   taken from that server all the same: within the time for which that is
+//! * **Its server was killed, or does not answer.** The row is taken from it all the
+//!   same, though it says nothing of that. Within the time for which that is
 //!   believed to live, nobody has passed meanwhile; later it is before those who
 //!   still wait, until the row goes with that server.
 //! * **Its server lives**, and has not noticed yet that the client has gone. It is
 //!   the same; that server is told that a place has moved.
 //!
-//! Not kept, as ever: places in lines of a server that does not know of them, because
-//! it is older and shares the database while servers are replaced one by one.
+//! A server of an older version, which shares the database while all are replaced one
+//! by one, knows nothing of this: it passes vacant places.
+//!
+//! Not kept is the place of one whose return failed at COMMIT, where the commit took
+//! effect all the same.
 //!
 //! # Why two servers do not both have a place
 //!
@@ -39,9 +42,9 @@
 //! In memory the old server may still have the one who went. It grants to it only if
 //! nobody with a row elsewhere is before it. When it is told, or restates the line, it
 //! looks where that request stands, finds it elsewhere at the same place, and answers
-//! 409 to the connection that was left. If it is not told it finds the connection closed when
-//! the turn comes; or it is not closed, and both are served, one after the other, as
-//! two who wait. That has never been another's turn: it is one place.
+//! 409 to the connection that was left. If it is not told it finds the connection
+//! closed when the turn comes; or it is not closed, and both are served, one after the
+//! other, as two who wait. Each time it is the turn of that place.
 //!
 //! # Why the order is kept
 //!
@@ -56,9 +59,10 @@
 //! Who sees in a transaction of its own that a vacant place is the first looks again
 //! at the end of the time for which it is kept, as it does for a server that is
 //! believed to live for so long. Who frees a resource of which that is the first
-//! announces it to the first who lives, and so that one sees it. The transaction that makes a place vacant restates the line,
-//! and so announces what is free. One that returns and is not served joins; one that
-//! is refused for lack of room leaves the place as it was, for the rest of its time.
+//! announces it to the first who lives, and so that one sees it. The transaction that
+//! makes a place vacant restates the line, and so announces what is free. One that
+//! returns and is not served joins; one that is refused for lack of room leaves the
+//! place as it was, for the rest of its time.
 //!
 //! Rows whose time is over wait for nothing: `has_waiters` does not count them, and
 //! they are deleted with those of servers that are gone.
