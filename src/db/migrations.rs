@@ -63,6 +63,11 @@ static SQLITE: Known = Known {
             up: include_str!("../../migrations/sqlite/0006_history/up.sql"),
             down: include_str!("../../migrations/sqlite/0006_history/down.sql"),
         },
+        Sql {
+            name: "0007_waiter_requests",
+            up: include_str!("../../migrations/sqlite/0007_waiter_requests/up.sql"),
+            down: include_str!("../../migrations/sqlite/0007_waiter_requests/down.sql"),
+        },
     ],
 };
 
@@ -98,6 +103,11 @@ static POSTGRES: Known = Known {
             name: "0006_history",
             up: include_str!("../../migrations/postgres/0006_history/up.sql"),
             down: include_str!("../../migrations/postgres/0006_history/down.sql"),
+        },
+        Sql {
+            name: "0007_waiter_requests",
+            up: include_str!("../../migrations/postgres/0007_waiter_requests/up.sql"),
+            down: include_str!("../../migrations/postgres/0007_waiter_requests/down.sql"),
         },
     ],
 };

@@ -26,6 +26,6 @@ pub use migrations::{MigrationError, MigrationState, Migrations, Step, Target};
 pub use ownership::Ownership;
 pub use postgres::PostgresStore;
 pub use sqlite::SqliteStore;
-pub use store::{Announcement, History, Kept, Listener, Seen, Standing, Store, StoreError};
+pub use store::{Announcement, Askers, History, Kept, Listener, Seen, Standing, Store, StoreError};
 pub use tokens::{NewToken, TokenList, TokenTable, Which};
 pub use url::{DatabaseUrl, PostgresUrl, UrlError};

@@ -27,7 +27,7 @@ use self::statements::{
 };
 use crate::clock::{ProcessClock, Timestamp};
 use crate::db::schema::{lock_events, resources, server_state};
-use crate::db::{Catalog, History, Kept, Listener, Seen, Standing, Store, StoreError};
+use crate::db::{Askers, Catalog, History, Kept, Listener, Seen, Standing, Store, StoreError};
 use crate::limits::REOPEN_INTERVAL;
 use crate::lock::{Change, ClientName, EventIds, FencingCounter, FencingToken, Place, Resource, ResourceName, Rows};
 
@@ -164,7 +164,7 @@ impl Store for SqliteStore {
     fn transaction(
         &mut self,
         names: &[ResourceName],
-        clients: &[ClientName],
+        askers: Askers<'_>,
         decide: &mut dyn FnMut(Timestamp, &mut Rows),
     ) -> Result<(), StoreError> {
         self.with_connection(|store, file| {
@@ -173,7 +173,7 @@ impl Store for SqliteStore {
             let tokens = load_tokens(file, store.tokens_floor)?;
             let (resources, ids) = load(file, names)?;
             let now = store.clock.now();
-            let held = count_held(&mut file.conn, now, clients)?;
+            let held = count_held(&mut file.conn, now, askers.clients)?;
             let event_ids = match store.history {
                 History::On => Some(EventIds::after(file.last_event()?)),
                 History::Off => None,

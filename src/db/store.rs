@@ -5,7 +5,16 @@ use std::time::Duration;
 use thiserror::Error;
 
 use crate::clock::Timestamp;
-use crate::lock::{ClientName, Resource, ResourceName, Rows};
+use crate::lock::{ClientName, Place, RequestId, Resource, ResourceName, Rows};
+
+/// Who asks in a batch, as far as the store has to look for them.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Askers<'a> {
+    /// Whose locks are counted, in the whole table; distinct.
+    pub clients: &'a [ClientName],
+    /// Requests that may have a place in the line for a row at another server.
+    pub requests: &'a [(usize, RequestId)],
+}
 
 /// Whether what happens is recorded in the table of events.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -39,8 +48,8 @@ pub trait Store: Send {
     /// Runs one batch in one transaction.
     ///
     /// Loads a row for each of `names` (distinct, in any order; a name without
-    /// a row counts as never acquired), counts the locks that each of `clients`
-    /// (distinct) holds in the whole table, calls `decide` once with the store's
+    /// a row counts as never acquired), counts the locks of the askers and finds
+    /// their places, calls `decide` once with the store's
     /// time and the rows in the order of `names`, saves those that changed and,
     /// where other servers may be on the database, who joined or left a line
     /// here; commits, and returns only when the commit is on disk. If nothing
@@ -51,14 +60,19 @@ pub trait Store: Send {
     fn transaction(
         &mut self,
         names: &[ResourceName],
-        clients: &[ClientName],
+        askers: Askers<'_>,
         decide: &mut dyn FnMut(Timestamp, &mut Rows),
     ) -> Result<(), StoreError>;
 
     /// The same for what nobody asked for: it does not wait where somebody else
     /// keeps a row locked.
-    fn look(&mut self, names: &[ResourceName], decide: &mut dyn FnMut(Timestamp, &mut Rows)) -> Result<(), StoreError> {
-        self.transaction(names, &[], decide)
+    fn look(
+        &mut self,
+        names: &[ResourceName],
+        askers: Askers<'_>,
+        decide: &mut dyn FnMut(Timestamp, &mut Rows),
+    ) -> Result<(), StoreError> {
+        self.transaction(names, askers, decide)
     }
 
     /// The resources of `names` as they are, with everything in them that was
@@ -139,6 +153,9 @@ pub enum Announcement {
     /// The lock on the resource, which was granted at another server, ends
     /// after so long.
     Ends(ResourceName, Duration),
+    /// Somebody who waited here for the resource, at this place, has that at another
+    /// server now.
+    Moved(ResourceName, Place),
     /// Somebody called; see [`Store::beat`].
     Call,
     /// Nothing is heard any more, and something may have been missed.
@@ -151,14 +168,19 @@ impl<S: Store + ?Sized> Store for Box<S> {
     fn transaction(
         &mut self,
         names: &[ResourceName],
-        clients: &[ClientName],
+        askers: Askers<'_>,
         decide: &mut dyn FnMut(Timestamp, &mut Rows),
     ) -> Result<(), StoreError> {
-        (**self).transaction(names, clients, decide)
+        (**self).transaction(names, askers, decide)
     }
 
-    fn look(&mut self, names: &[ResourceName], decide: &mut dyn FnMut(Timestamp, &mut Rows)) -> Result<(), StoreError> {
-        (**self).look(names, decide)
+    fn look(
+        &mut self,
+        names: &[ResourceName],
+        askers: Askers<'_>,
+        decide: &mut dyn FnMut(Timestamp, &mut Rows),
+    ) -> Result<(), StoreError> {
+        (**self).look(names, askers, decide)
     }
 
     fn read(&mut self, names: &[ResourceName]) -> Result<Seen, StoreError> {
