@@ -35,11 +35,16 @@ pub struct Kept {
 }
 
 impl Kept {
-    /// The first instant of which events are kept at `now`.
-    pub(super) fn too_old_before(self, now: Timestamp) -> Timestamp {
+    /// Which of the oldest events, each a number and an instant, are not to be kept
+    /// at `now`, of so many in all: those at the front.
+    pub(super) fn over(self, oldest: &[(i64, i64)], events: i64, now: Timestamp) -> &[(i64, i64)] {
+        let too_many = self.events_max.map_or(0, |events_max| events - events_max);
+        let too_many = usize::try_from(too_many).unwrap_or(0);
         let age_us = |age: Duration| i64::try_from(age.as_micros()).unwrap_or(i64::MAX);
-        let from_us = self.age_max.map(|age| now.as_us().saturating_sub(age_us(age)));
-        Timestamp::from_us(from_us.unwrap_or(i64::MIN))
+        let kept_from_us = self.age_max.map(|age| now.as_us().saturating_sub(age_us(age)));
+        let is_too_old = |(_, at_us): &&(i64, i64)| kept_from_us.is_some_and(|from_us| *at_us < from_us);
+        let too_old = oldest.iter().take_while(is_too_old).count();
+        &oldest[..too_many.max(too_old).min(oldest.len())]
     }
 }
 
