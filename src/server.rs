@@ -20,6 +20,7 @@ use rustix::net::sockopt;
 use rustix::process::Signal;
 use tokio::signal::unix::{SignalKind, signal};
 
+use crate::admin;
 use crate::limits::{
     DESCRIPTORS_RESERVED, DISCONNECT_WAIT_MAX, HANDSHAKE_WAIT_MAX, HANDSHAKES_MAX, HEAD_WAIT_MAX,
     KEEPALIVE_PROBE_INTERVAL, SHUTDOWN_WAIT_MAX, SOCKET_BUFFER_BYTES, UNREAD_WAIT_MAX,
@@ -27,9 +28,9 @@ use crate::limits::{
 use crate::resources::urls::{self, Action, Route};
 use crate::resources::{
     AcquireView, BreakView, CheckView, Context, LocksView, ReleaseView, RenewView, ResourceListView, ResourceView,
-    SchemaView, TerraformView,
+    SchemaView, TerraformView, TokenListView, TokenView, WaitersView,
 };
-use crate::rest::{BodyRoom, Request, dispatch, error_response, give_up_body, html_page, skip_body};
+use crate::rest::{BodyRoom, Request, dispatch, dispatch_to_page, error_response, give_up_body, html_page, skip_body};
 use crate::tls::Tls;
 
 use admission::Refusal;
@@ -208,12 +209,16 @@ async fn handle(http: HttpRequest, payload: Payload, serving: web::Data<Serving>
     }
     // Less than the whole URI, because each request that waits holds it.
     let target = http.uri().path_and_query().cloned();
+    let context = &serving.context;
     let Some(route) = target.as_ref().and_then(|target| urls::route(target.path())) else {
-        return give_up_body(&http, payload, html_page(StatusCode::NOT_FOUND));
+        return match target.as_ref().and_then(|target| admin::route(target.path())) {
+            Some(route) => Box::pin(admin::answer(context, route, Request::new(http, payload))).await,
+            None => give_up_body(&http, payload, html_page(StatusCode::NOT_FOUND)),
+        };
     };
     let request = Request::new(http, payload);
-    let context = &serving.context;
     match route {
+        route if request.prefers_page() => Box::pin(dispatch_to_people(context, route, request)).await,
         Route::Resource(name) => dispatch(&ResourceView { context, name: &name }, request).await,
         // Apart, so that those who wait for one resource do not hold room for what the others need.
         route => Box::pin(dispatch_other(context, route, request)).await,
@@ -232,12 +237,36 @@ async fn refuse(http: HttpRequest, mut payload: Payload, refusal: Refusal) -> Ht
     give_up_body(&http, payload, response)
 }
 
+/// Answers somebody who looks at it in a browser; the original's browsable API.
+async fn dispatch_to_people(context: &Context, route: Route<'_>, request: Request) -> HttpResponse {
+    match route {
+        Route::Resource(name) => {
+            let view = ResourceView { context, name: &name };
+            dispatch_to_page(&view, request, |request, answer, json| {
+                admin::browsable(request, answer, Some(&name), json)
+            })
+            .await
+        }
+        Route::Resources => {
+            let view = ResourceListView { context };
+            dispatch_to_page(&view, request, |request, answer, json| {
+                admin::browsable(request, answer, None, json)
+            })
+            .await
+        }
+        route => dispatch_other(context, route, request).await,
+    }
+}
+
 async fn dispatch_other(context: &Context, route: Route<'_>, request: Request) -> HttpResponse {
     match route {
         Route::Resource(name) => dispatch(&ResourceView { context, name: &name }, request).await,
         Route::Resources => dispatch(&ResourceListView { context }, request).await,
         Route::Locks => dispatch(&LocksView { context }, request).await,
         Route::Terraform(name) => dispatch(&TerraformView { context, name: &name }, request).await,
+        Route::Tokens => dispatch(&TokenListView { context }, request).await,
+        Route::Token(id) => dispatch(&TokenView { context, id: &id }, request).await,
+        Route::Waiters(name) => dispatch(&WaitersView { context, name: &name }, request).await,
         Route::Schema => dispatch(&SchemaView { context }, request).await,
         Route::Action(name, Action::Acquire) => dispatch(&AcquireView { context, name: &name }, request).await,
         Route::Action(name, Action::Release) => dispatch(&ReleaseView { context, name: &name }, request).await,

@@ -22,7 +22,11 @@ const MAY_IMPORT: &[(&str, &[&str])] = &[
         "resources",
         &["engine", "rest", "db", "access", "lock", "clock", "limits"],
     ),
-    ("server", &["resources", "engine", "rest", "tls", "limits"]),
+    (
+        "admin",
+        &["resources", "engine", "rest", "db", "access", "lock", "clock", "limits"],
+    ),
+    ("server", &["admin", "resources", "engine", "rest", "tls", "limits"]),
     (
         "management",
         &[
@@ -50,7 +54,7 @@ const TESTS_MAY_IMPORT: &[&str] = &["fuzz"];
 const MAY_NAME: &[(&str, &[&str])] = &[
     ("diesel", &["db"]),
     ("diesel_migrations", &["db"]),
-    ("actix_web", &["rest", "resources", "server", "management"]),
+    ("actix_web", &["rest", "resources", "admin", "server", "management"]),
     (
         "tokio",
         &["rest", "engine", "server", "client", "supervise", "management"],

@@ -57,6 +57,11 @@ static SQLITE: Known = Known {
             up: include_str!("../../migrations/sqlite/0005_info/up.sql"),
             down: include_str!("../../migrations/sqlite/0005_info/down.sql"),
         },
+        Sql {
+            name: "0008_sessions",
+            up: include_str!("../../migrations/sqlite/0008_sessions/up.sql"),
+            down: include_str!("../../migrations/sqlite/0008_sessions/down.sql"),
+        },
     ],
 };
 
@@ -87,6 +92,11 @@ static POSTGRES: Known = Known {
             name: "0005_info",
             up: include_str!("../../migrations/postgres/0005_info/up.sql"),
             down: include_str!("../../migrations/postgres/0005_info/down.sql"),
+        },
+        Sql {
+            name: "0008_sessions",
+            up: include_str!("../../migrations/postgres/0008_sessions/up.sql"),
+            down: include_str!("../../migrations/postgres/0008_sessions/down.sql"),
         },
     ],
 };

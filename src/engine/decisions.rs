@@ -267,7 +267,11 @@ impl Decider<'_, '_> {
             Ok(()) => {
                 let until = self.moment.timestamp(wait_until);
                 let reply = asker.reply;
-                let parked = Parked { wait_until, reply };
+                let parked = Parked {
+                    since: Instant::now(),
+                    wait_until,
+                    reply,
+                };
                 self.batch.join(rows.as_slice(), missing, acquire, until, parked);
             }
         }
@@ -288,7 +292,9 @@ impl Decider<'_, '_> {
     }
 
     fn take_over(&mut self, rows: RowsOf, place: Place, wait_until: Instant, asker: Asker) {
+        let earlier = self.batch.lines().get(place);
         let parked = Parked {
+            since: earlier.map_or_else(Instant::now, |earlier| earlier.ticket.since),
             wait_until,
             reply: asker.reply,
         };

@@ -74,5 +74,6 @@ mod watches;
 
 pub use batcher::Batcher;
 pub use handle::{Answer, Engine, Unavailable, Untold};
+pub use messages::InLine;
 pub use policy::Policy;
 pub use tokens::Tokens;

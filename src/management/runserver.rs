@@ -112,7 +112,7 @@ impl Runserver {
         let waiters_max = settings.waiters_max.min(waiters_that_leave_room(connections_max));
         let access = match auth {
             Auth::Off => Access::Open,
-            Auth::Required => Access::Tokens(Tokens::watch(catalog.clone())?, client_rate),
+            Auth::Required => Access::Tokens(Tokens::watch(catalog.clone())?, client_rate, catalog.clone()),
         };
         let (engine, batcher) = Batcher::spawn(store, policy(&settings, waiters_max))?;
         let announce = |bound: SocketAddr| {
@@ -125,6 +125,7 @@ impl Runserver {
         let limits = Arc::new(CurrentLimits::new(request_limits(&settings)));
         let context = Context {
             engine: engine.clone(),
+            registrar: catalog.registrar(),
             catalog,
             limits: Arc::clone(&limits),
             access,

@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 
 use crate::access::AtRest;
-use crate::db::Catalog;
+use crate::db::{Catalog, Registrar};
 use crate::engine::Engine;
 use crate::limits::{TIMEOUT_SECONDS_MAX, TTL_SECONDS_MAX};
 use crate::resources::permissions::{Access, Caller};
@@ -27,6 +27,8 @@ pub struct Context {
     pub access: Access,
     /// How the keys of locks are kept.
     pub at_rest: AtRest,
+    /// What changes tokens and sessions.
+    pub registrar: Registrar,
     /// Who waits.
     pub client_waiters: Arc<ClientWaiters>,
 }
@@ -36,7 +38,7 @@ impl Context {
     /// `caller` has to be good still.
     ///
     /// Errors: those of [`Request::data`]; 401 and 503 as for who asks.
-    pub(super) async fn data<'r>(&self, request: &'r mut Request, caller: &Caller) -> Result<Data<'r>, ApiException> {
+    pub async fn data<'r>(&self, request: &'r mut Request, caller: &Caller) -> Result<Data<'r>, ApiException> {
         let data = request.data().await?;
         self.access.require_still(caller).await?;
         Ok(data)

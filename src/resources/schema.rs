@@ -8,6 +8,7 @@ mod answers;
 mod fields;
 mod operations;
 mod parts;
+mod people;
 mod requests;
 mod terraform;
 
@@ -78,6 +79,7 @@ fn document() -> OpenApi {
             "terraform",
             "States that Terraform and OpenTofu lock, with LOCK and UNLOCK or the methods here.",
         ),
+        ("tokens", "Who may do what; for a token with the verb `admin`."),
         ("schema", "This document."),
     ];
     let tags = tags.map(|(name, description)| {

@@ -51,6 +51,25 @@ pub fn select_renderer(
     })
 }
 
+/// Whether a browser asks for something to look at: `Accept` names HTML and not
+/// JSON, and the query has no `format`. Then the framework's browsable API
+/// answers; whoever takes anything gets JSON.
+pub fn prefers_page(accept: Option<&str>, query: &str) -> bool {
+    const OFFERED: [Renderer; 2] = [
+        Renderer::JSON,
+        Renderer {
+            media_type: "text/html",
+            format: "api",
+            ..Renderer::JSON
+        },
+    ];
+    let Some(accept) = accept.filter(|accept| accept.contains("text/html")) else {
+        return false;
+    };
+    let has_format = form_urlencoded::parse(query.as_bytes()).any(|(name, _)| name == "format");
+    !has_format && select_renderer(&OFFERED, Some(accept), None).is_ok_and(|it| it.renderer.format == "api")
+}
+
 fn rank((media_type, place): (MediaType<'_>, usize)) -> (u8, Reverse<usize>) {
     (media_type.precedence(), Reverse(place))
 }
@@ -82,6 +101,25 @@ mod tests {
         ] {
             let selected = select_renderer(&[Renderer::JSON], accept, None);
             assert_eq!(selected.ok().map(|selected| selected.indent), indent, "{accept:?}");
+        }
+    }
+
+    #[test]
+    fn a_page_is_for_who_names_html_and_not_json() {
+        const BROWSER: &str = "text/html,application/xhtml+xml,application/xml;q=0.9,image/webp,*/*;q=0.8";
+        for (accept, query, is_preferred) in [
+            (None, "", false),
+            (Some("*/*"), "", false),
+            (Some("application/json"), "", false),
+            (Some("text/html;q=0.1, application/json"), "", false),
+            (Some("text/*"), "", false),
+            (Some("text/html"), "", true),
+            (Some(BROWSER), "", true),
+            (Some(BROWSER), "page=2&locked=true", true),
+            (Some(BROWSER), "format=json", false),
+            (Some(BROWSER), "page=2&format=", false),
+        ] {
+            assert_eq!(prefers_page(accept, query), is_preferred, "{accept:?} {query}");
         }
     }
 

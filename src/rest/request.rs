@@ -9,7 +9,8 @@ use std::task::{Context, Poll};
 
 use actix_web::body::{BodySize, BoxBody, MessageBody};
 use actix_web::http::header::{
-    AUTHORIZATION, CONTENT_LENGTH, CONTENT_TYPE, HeaderName, HeaderValue, IF_NONE_MATCH, TRANSFER_ENCODING,
+    ACCEPT, AUTHORIZATION, CONTENT_LENGTH, CONTENT_TYPE, COOKIE, HeaderName, HeaderValue, IF_NONE_MATCH,
+    TRANSFER_ENCODING,
 };
 use actix_web::http::{ConnectionType, Method};
 use actix_web::web::{self, Bytes, BytesMut, Payload};
@@ -22,6 +23,7 @@ use crate::rest::body_room::{BodyRoom, Taken};
 use crate::rest::conditional::ETag;
 use crate::rest::exceptions::ApiException;
 use crate::rest::hosts::{host_of, name_of};
+use crate::rest::negotiation::prefers_page;
 use crate::rest::parsers::{self, Data};
 use crate::rest::prefer::preference;
 use crate::rest::query::Query;
@@ -100,6 +102,32 @@ impl Request {
         self.http.headers().get(AUTHORIZATION).map(HeaderValue::as_bytes)
     }
 
+    /// The value of the cookie of this name; the first, where there are several.
+    pub fn cookie(&self, name: &str) -> Option<&str> {
+        let headers = self.http.headers().get_all(COOKIE);
+        headers.filter_map(|header| header.to_str().ok()).find_map(|header| {
+            let pairs = header.split(';').filter_map(|pair| pair.trim().split_once('='));
+            pairs.filter(|(found, _)| *found == name).map(|(_, value)| value).next()
+        })
+    }
+
+    /// Whether somebody only looks, and rather at a page than at JSON.
+    pub fn prefers_page(&self) -> bool {
+        let http = &self.http;
+        matches!(*http.method(), Method::GET | Method::HEAD)
+            && prefers_page(self.header(ACCEPT).as_deref(), http.uri().query().unwrap_or_default())
+    }
+
+    /// Whether its connection is encrypted.
+    pub fn is_secure(&self) -> bool {
+        self.http.app_config().secure()
+    }
+
+    /// Its path, as it was sent.
+    pub fn path(&self) -> &str {
+        self.http.uri().path()
+    }
+
     /// Whether `If-None-Match` says that the client has the representation with
     /// this tag: then the answer to GET and HEAD is 304.
     pub fn already_has(&self, tag: &ETag) -> bool {
@@ -135,11 +163,7 @@ impl Request {
         let host = host_of(&self.http);
         match name_of(host) {
             Some(_) => {
-                let scheme = if self.http.app_config().secure() {
-                    "https"
-                } else {
-                    "http"
-                };
+                let scheme = if self.is_secure() { "https" } else { "http" };
                 Ok(format!("{scheme}://{host}{}", self.http.uri().path()))
             }
             None => Err(ApiException::suspicious_operation()),
