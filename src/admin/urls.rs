@@ -47,8 +47,10 @@ pub fn route(path: &str) -> Option<Route<'_>> {
     if let Some(name) = rest.strip_prefix("static/") {
         return Some(Route::File(name.into()));
     }
+    if rest.is_empty() {
+        return Some(Route::Frame(Frame::Locks));
+    }
     match rest.strip_suffix('/').unwrap_or(rest) {
-        "" => Some(Route::Frame(Frame::Locks)),
         "tokens" => Some(Route::Frame(Frame::Tokens)),
         "login" => Some(Route::SignIn),
         "logout" => Some(Route::SignOut),

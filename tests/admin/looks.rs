@@ -7,7 +7,7 @@ use serde_json::json;
 
 use super::{PAGE_WAIT_MAX, names, sign_in};
 use crate::access::{guarded, token};
-use crate::support::{Browser, Server, eventually};
+use crate::support::{Browser, Client, Server, eventually};
 
 /// axe-core, which finds what keeps people from a page: names, roles, contrast.
 fn axe() -> String {
@@ -31,8 +31,9 @@ fn obstacles(browser: &Browser, axe: &str) -> Vec<String> {
     found.map(|it| it.as_str().unwrap_or_default().to_owned()).collect()
 }
 
-/// A server on which something goes on, and who may see all of it.
-fn busy() -> (Server, Browser) {
+/// A server on which something goes on, the browser of somebody who may see all
+/// of it, and those who wait.
+fn busy() -> (Server, Browser, Vec<Client>) {
     let server = guarded();
     let key = token(&server, &["ann", "--can", "acquire,read,break,admin"]);
     let ci = token(&server, &["ci-runner", "--prefix", "deploy/", "--prefix", "ci-"]);
@@ -47,7 +48,7 @@ fn busy() -> (Server, Browser) {
         ("billing-close", "month of October", 86_400, &key),
         ("reindex-search", "", 1800, &key),
         ("import-customers", "cron@etl-1:2201", 45, &key),
-        ("cache-warm", "cron@web-1:811", 7, &key),
+        ("cache-warm", "cron@web-1:811", 40, &key),
     ];
     for (name, label, ttl, key) in locks {
         let body = json!({"locked_by": "k", "ttl": ttl, "label": label}).to_string();
@@ -56,10 +57,25 @@ fn busy() -> (Server, Browser) {
         let answer = client.request_with(("PUT", &target), &[("Authorization", &authorization)], &body);
         assert_eq!(answer.status, 200, "{}", answer.body);
     }
+    // Each was taken at a time of its own.
+    server.select("UPDATE resources SET acquired_at_us = acquired_at_us - 41000000 * id * id");
+    let waiters = [
+        "release 9, ann@build-3",
+        "release 10, bob@build-1",
+        "hotfix, bob@build-1",
+    ]
+    .map(|label| {
+        let mut waiter = server.client();
+        let body = json!({"locked_by": "w", "timeout": 600, "label": label}).to_string();
+        let authorization = format!("Token {ci}");
+        let target = ("PUT", "/locks/deploy%2Fprod/");
+        waiter.send_with(target, &[("Authorization", &authorization)], &body);
+        waiter
+    });
     let browser = Browser::start();
     sign_in(&browser, &server, &key);
     eventually("the locks are there", PAGE_WAIT_MAX, || names(&browser).len() >= 9);
-    (server, browser)
+    (server, browser, waiters.into())
 }
 
 fn is_as_wide_as(browser: &Browser, width: u32) {
@@ -70,7 +86,7 @@ fn is_as_wide_as(browser: &Browser, width: u32) {
 #[test]
 fn nobody_is_kept_from_any_page() {
     let axe = axe();
-    let (server, browser) = busy();
+    let (server, browser, _waiters) = busy();
     let pages = [
         ("/admin/", "#rows tr"),
         ("/admin/resources/deploy%2Fprod/", "#break:not([hidden])"),
@@ -119,7 +135,7 @@ fn an_obstacle_is_found() {
 
 #[test]
 fn dark_is_dark_and_narrow_has_all_columns() {
-    let (_server, browser) = busy();
+    let (_server, browser, _waiters) = busy();
     let background = || {
         let color = browser.run("return getComputedStyle(document.body).backgroundColor");
         color.as_str().expect("text").to_owned()
@@ -150,11 +166,12 @@ fn pictures_for_the_manual_can_be_made() {
     let kept = std::env::var_os("PICTURES");
     let own = tempfile::tempdir().expect("a temporary directory");
     let folder = kept.map_or(own.path().to_owned(), Into::into);
-    let (_server, browser) = busy();
+    let (_server, browser, _waiters) = busy();
+    browser.tool("Emulation.setScrollbarsHidden", json!({"hidden": true}));
     for (name, width, height, scheme) in [
-        ("admin-wide", 1200, 620, "light"),
+        ("admin-wide", 1200, 640, "light"),
         ("admin-narrow", 360, 740, "light"),
-        ("admin-dark", 1200, 620, "dark"),
+        ("admin-dark", 1200, 640, "dark"),
     ] {
         browser.resize(width, height);
         browser.prefer(scheme);

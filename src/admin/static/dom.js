@@ -18,6 +18,9 @@ export function cell(label, content, kind) {
   return el("td", { role: "cell", "data-label": label, class: kind }, content);
 }
 
+/** What stands for nothing, less to be seen. */
+export const nothing = (text) => el("span", { class: "nothing" }, text);
+
 /** Shows a message where there is one, else nothing. */
 export function say(id, text) {
   const place = byId(id);

@@ -5,7 +5,7 @@
 // next look at the list, of which there is one a second at most.
 
 import { ask } from "./api.js";
-import { byId, cell, countdown, el, pageOf, setText, since } from "./dom.js";
+import { byId, cell, countdown, el, nothing, pageOf, setText, since } from "./dom.js";
 import { attempt, atMostEachSecond } from "./page.js";
 import { follow } from "./stream.js";
 
@@ -110,9 +110,10 @@ function put(resource, at) {
     if (!resource.locked) return el("span", { class: "state free" }, "Free");
     return resource.expires_at ? countdown(resource.deadline, resource.expires_at) : "never";
   });
-  fill(cells.owner, resource.owner, () => resource.owner ?? "–");
-  fill(cells.label, resource.label, () => resource.label ?? "–");
-  fill(cells.waiters, resource.waiters, () => (resource.waiters > 0 ? el("b", {}, resource.waiters.toLocaleString()) : "0"));
+  fill(cells.owner, resource.owner, () => resource.owner ?? nothing("–"));
+  fill(cells.label, resource.label, () => resource.label ?? nothing("–"));
+  fill(cells.waiters, resource.waiters, () => (
+    resource.waiters > 0 ? el("b", {}, resource.waiters.toLocaleString()) : nothing("0")));
   fill(cells.token, resource.fencing_token, () => String(resource.fencing_token));
   // Moved only where it must be, because what is moved loses the focus.
   if (at !== undefined && body.children[at] !== row.element) body.insertBefore(row.element, body.children[at] ?? null);

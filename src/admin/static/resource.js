@@ -2,7 +2,7 @@
 // lock.
 
 import { ask, may } from "./api.js";
-import { byId, cell, countdown, el, exact, pathOf, say, serverNow, setText, since, span } from "./dom.js";
+import { byId, cell, countdown, el, exact, nothing, pathOf, say, serverNow, setText, since, span } from "./dom.js";
 import { attempt, atMostEachSecond } from "./page.js";
 import { follow } from "./stream.js";
 
@@ -34,7 +34,7 @@ async function lookAtState() {
   else if (isHeld) {
     const ends = resource.expires_at ? countdown(Date.now() + resource.expires_in * 1000, resource.expires_at) : "never";
     rows.push(
-      ["Owner", resource.owner ?? "–"], ["Label", resource.label ?? "–"], ["Held since", since(resource.acquired_at)],
+      ["Owner", resource.owner ?? nothing("–")], ["Label", resource.label ?? nothing("–")], ["Held since", since(resource.acquired_at)],
       ["Expires in", ends], ["Time to live", resource.ttl === null ? "until it is released" : span(resource.ttl)],
     );
   }
@@ -46,8 +46,8 @@ async function lookAtLine() {
   const line = await ask("GET", `${pathOf(name, "waiters/")}?page_size=${WAITERS_SHOWN}`);
   byId("waiters").replaceChildren(...line.results.map((waiter) => el("tr", { role: "row" },
     cell("Position", String(waiter.position), "number"),
-    cell("Owner", waiter.owner ?? "–"),
-    cell("Label", waiter.label ?? (waiter.since ? "–" : "waits at another server"), "text"),
+    cell("Owner", waiter.owner ?? nothing("–")),
+    cell("Label", waiter.label ?? nothing(waiter.since ? "–" : "waits at another server"), "text"),
     cell("Waits since", since(waiter.since)),
     cell("Gives up in", countdown(Date.now() + Date.parse(waiter.until) - serverNow(), waiter.until)),
   )));
