@@ -12,6 +12,9 @@ import { follow } from "./stream.js";
 /** Between two looks for how many wait, which no event tells. */
 const WAITERS_LOOK_MS = 10_000;
 
+/** Resources of one frame that are put in their place one by one. */
+const PLACED_MAX = 20;
+
 const USUAL = { search: "", prefix: "", state: "held", ordering: "name", page: "1", page_size: "50" };
 const LOCKED = { held: "true", free: "false" };
 
@@ -170,10 +173,13 @@ function placeOf(resource) {
 function onEvents(events) {
   // Of each resource the last event tells how it is.
   const last = new Map(events.filter((event) => event.event !== "deadlock").map((event) => [event.resource, event]));
+  // Of so many at once whoever looks sees nothing come in; the next look brings what is left.
+  const areMany = last.size > PLACED_MAX;
   for (const event of last.values()) {
+    const isShown = rows.has(event.resource);
+    if (areMany && !isShown) continue;
     const resource = resourceAfter(event);
     if (resource === null) continue;
-    const isShown = rows.has(resource.name);
     if (!isWanted(resource)) {
       if (isShown) {
         drop(resource.name);
