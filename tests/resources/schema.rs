@@ -40,7 +40,7 @@ impl Default for Sent<'_> {
 
 impl Sent<'_> {
     fn to(&self, server: &Server) -> Answer {
-        let path = self.template.replace("{name}", self.name);
+        let path = self.template.replace("{name}", self.name).replace("{id}", self.name);
         let mut request = format!("{} {path}{} HTTP/1.1\r\n", self.method, self.query);
         let length = self.body.len().to_string();
         for (name, value) in [("Host", "localhost"), ("Content-Length", &length)]
@@ -345,7 +345,7 @@ fn what_is_answered_is_described() {
     ask(WAITERS, "GET", "", &[], "", 200);
     ask(WAITERS, "GET", "?page=2", &[], "", 404);
     ask(WAITERS, "GET", "?page_size=0", &[], "", 400);
-    // What they answer to an administrator is held against the document elsewhere.
+    // What they answer to an administrator is held against the document below.
     ask("/tokens/", "GET", "", &[], "", 403);
     ask("/tokens/", "POST", "", &[json], "{\"name\": \"ci\"}", 403);
     ask("/tokens/{id}/", "DELETE", "", &[], "", 403);
@@ -374,6 +374,51 @@ fn what_is_answered_is_described() {
             .filter(move |method| !seen.contains_key(&((*method).clone(), *path)))
     });
     assert_eq!(missed.count(), 0, "an operation was not asked: {seen:?}");
+}
+
+#[test]
+fn what_an_administrator_is_answered_is_described() {
+    let server = crate::access::guarded();
+    let key = crate::access::token(&server, &["root", "--can", "acquire,read,admin"]);
+    let authorization = format!("Token {key}");
+    let document = Document(
+        server
+            .client()
+            .request_with(("GET", "/schema/"), &[("Authorization", &authorization)], "")
+            .json(),
+    );
+    let headers = [
+        ("Authorization", authorization.as_str()),
+        ("Content-Type", "application/json"),
+    ];
+
+    for (method, template, query, body, status) in [
+        ("GET", "/tokens/", "", "", 200),
+        ("GET", "/tokens/", "?page=2", "", 404),
+        ("GET", "/tokens/", "?page_size=x", "", 400),
+        (
+            "POST",
+            "/tokens/",
+            "",
+            r#"{"name": "ci", "verbs": ["read"], "expires_in": 60}"#,
+            201,
+        ),
+        ("POST", "/tokens/", "", r#"{"verbs": "read"}"#, 400),
+        ("POST", "/tokens/", "", r#"{"name": "ci", "verbs": ["break"]}"#, 403),
+        ("DELETE", "/tokens/{id}/", "", "", 204),
+    ] {
+        let sent = Sent {
+            method,
+            template,
+            name: "2",
+            query,
+            headers: &headers,
+            body,
+        };
+        let answer = sent.to(&server);
+        assert_eq!(answer.status, status, "{method} {template}{query}: {}", answer.body);
+        assert_eq!(document.problem(method, template, &answer), None, "{}", answer.body);
+    }
 }
 
 #[test]
