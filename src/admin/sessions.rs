@@ -55,7 +55,7 @@ async fn try_sign_in(context: &Context, request: &mut Request) -> Result<Page, A
         expires_at: Timestamp::wall_clock() + SESSION_LIFE,
     };
     let registrar = context.registrar.clone();
-    change(move || registrar.change(|table| table.begin_session(&session))).await?;
+    change(move || registrar.with_tokens(|table| table.begin_session(&session))).await?;
     log::info!(
         "somebody signed in with token {} of {:?}",
         token.id,
@@ -81,7 +81,7 @@ async fn try_sign_out(context: &Context, request: &mut Request) -> Result<Page, 
         };
         require_csrf_token(&id, shown.as_deref())?;
         let (registrar, id_hash) = (context.registrar.clone(), id.hash());
-        change(move || registrar.change(|table| table.end_session(&id_hash))).await?;
+        change(move || registrar.with_tokens(|table| table.end_session(&id_hash))).await?;
     }
     Ok(set_cookie(redirect(urls::SIGN_IN), request, "", 0))
 }

@@ -38,7 +38,7 @@ impl Context {
     /// `caller` has to be good still.
     ///
     /// Errors: those of [`Request::data`]; 401 and 503 as for who asks.
-    pub async fn data<'r>(&self, request: &'r mut Request, caller: &Caller) -> Result<Data<'r>, ApiException> {
+    pub(super) async fn data<'r>(&self, request: &'r mut Request, caller: &Caller) -> Result<Data<'r>, ApiException> {
         let data = request.data().await?;
         self.access.require_still(caller).await?;
         Ok(data)

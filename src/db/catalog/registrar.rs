@@ -26,19 +26,19 @@ impl Registrar {
         Self { readers }
     }
 
-    /// Changes the table by a connection of its own.
+    /// Opens the table by a connection of its own, for as long as `work` lasts.
     ///
-    /// Errors: those of `change`; the database cannot be opened.
-    pub fn change<T>(&self, change: impl FnOnce(&mut TokenTable) -> Result<T, StoreError>) -> Result<T, StoreError> {
+    /// Errors: those of `work`; the database cannot be opened.
+    pub fn with_tokens<T>(&self, work: impl FnOnce(&mut TokenTable) -> Result<T, StoreError>) -> Result<T, StoreError> {
         match &*self.readers {
-            Readers::Sqlite(readers) => readers.write(|conn| change(&mut TokenTable::new(conn))),
+            Readers::Sqlite(readers) => readers.write(|conn| work(&mut TokenTable::new(conn))),
             Readers::Postgres { resources, .. } => {
                 let application = format!("cls registrar (pid {})", std::process::id());
                 let mut conn = connect(resources.url(), &application).map_err(failed)?;
                 let statement_ms = STATEMENT_TIME_MAX.as_millis();
                 conn.batch_execute(&format!("SET statement_timeout = {statement_ms}"))
                     .map_err(failed)?;
-                change(&mut TokenTable::new(AnyConnection::Postgres(conn)))
+                work(&mut TokenTable::new(AnyConnection::Postgres(conn)))
             }
         }
     }

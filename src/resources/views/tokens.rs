@@ -83,7 +83,7 @@ impl TokenListView<'_> {
             expires_at: fields.expires_in.map(|expires_in| now + expires_in),
         };
         let registrar = self.context.registrar.clone();
-        let made = look_up(move || registrar.change(|tokens| Ok((tokens.create(&new)?, new))));
+        let made = look_up(move || registrar.with_tokens(|tokens| Ok((tokens.create(&new)?, new))));
         let (id, new) = made.await?;
         log::info!("token {id} of {:?} was made with token {}", new.name.as_str(), own.id);
         let token = Token {
@@ -131,7 +131,7 @@ impl TokenView<'_> {
             return Err(ApiException::not_found());
         }
         let registrar = self.context.registrar.clone();
-        let revoked = look_up(move || registrar.change(|tokens| tokens.revoke(&Which::Id(id))));
+        let revoked = look_up(move || registrar.with_tokens(|tokens| tokens.revoke(&Which::Id(id))));
         if revoked.await? > 0 {
             log::info!("token {id} was revoked with token {}", own.id);
         }
@@ -142,7 +142,7 @@ impl TokenView<'_> {
 /// The tokens that may do no more than `own`, the oldest first.
 async fn within(context: &Context, own: &Token) -> Result<Vec<Token>, ApiException> {
     let registrar = context.registrar.clone();
-    let listed = look_up(move || registrar.change(|tokens| tokens.list())).await?;
+    let listed = look_up(move || registrar.with_tokens(|tokens| tokens.list())).await?;
     let readable = listed.into_iter().flatten();
     let tokens = readable.filter(|token| own.covers(token.verbs, &token.prefixes));
     Ok(tokens.collect())
