@@ -19,7 +19,7 @@
 //! | [`client`] | the other side of the API, for `cls lock` and its like |
 //! | [`supervise`] | a command, its processes and its terminal |
 //! | [`tls`] | certificates, and how they change at run time |
-//! | [`clock`], [`limits`], [`settings`] | know nothing of the rest |
+//! | [`metrics`], [`clock`], [`limits`], [`settings`] | know nothing of the rest |
 //!
 //! # The life of one PUT
 //!
@@ -69,6 +69,8 @@ pub mod access;
 pub mod lock;
 
 pub mod tls;
+
+pub mod metrics;
 
 pub mod clock;
 pub mod limits;

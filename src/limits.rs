@@ -233,6 +233,11 @@ pub const TOKENS_PER_BATCH: i64 = 4 * BATCH_OPERATIONS_MAX as i64;
 /// Places in line that one transaction on PostgreSQL may give.
 pub const PLACES_PER_BATCH: i64 = BATCH_OPERATIONS_MAX as i64;
 
+/// On PostgreSQL, numbers in a block of sequence `lock_event_ids`, as the
+/// migration has it. Each transaction that records takes as many blocks as it may
+/// need, mostly one.
+pub const EVENTS_STEP: i64 = 4096;
+
 /// Places in line that a session takes at a time, with its tokens.
 pub const PLACES_STEP: i64 = 2 * PLACES_PER_BATCH;
 
@@ -287,6 +292,11 @@ pub const WATCHED_LOOK_INTERVAL: Duration = Duration::from_millis(250);
 /// is reached after a hundred thousand promotions.
 pub const TOKENS_LOST_MAX: i64 = 1 << 36;
 
+/// Fencing tokens that a server on SQLite grants in a second, at the very most:
+/// each is a row that one thread writes. After a restore this many are skipped
+/// for each second since the copy was made; 2^53 is reached after 285 years.
+pub const TOKENS_PER_SECOND_MAX: i64 = 1_000_000;
+
 /// Between two looks at a resource that could not be looked at for long.
 pub const SUSPECT_INTERVAL_MAX: Duration = Duration::from_secs(2);
 
@@ -319,6 +329,45 @@ pub const PRUNE_ROWS_MAX: usize = 1000;
 
 /// Days after which a free row that nobody has used is deleted.
 pub const PRUNE_AFTER_DAYS: u32 = 30;
+
+/// Events of one resource that its history shows: each is looked up by the one
+/// that follows it.
+pub const HISTORY_SHOWN_MAX: i64 = 10_000;
+
+/// Between two looks for events that others may have recorded, while somebody
+/// wants to know.
+pub const FEED_LOOK_INTERVAL: Duration = Duration::from_millis(100);
+
+/// After a look for events: what happens meanwhile is read together.
+pub const FEED_PAUSE: Duration = Duration::from_millis(10);
+
+/// After a look for events that failed.
+pub const FEED_RETRY_INTERVAL: Duration = Duration::from_secs(1);
+
+/// The latest events that are in memory, of some hundred bytes each.
+pub const FEED_EVENTS_KEPT: usize = 4096;
+
+/// Events that are read together.
+pub const FEED_EVENTS_READ: u32 = 1000;
+
+/// Between two signs of life of a stream in which nothing happens.
+pub const STREAM_BEAT_INTERVAL: Duration = Duration::from_secs(15);
+
+/// How long a client is asked to wait before it connects anew to a stream.
+pub const STREAM_RETRY: Duration = Duration::from_secs(1);
+
+/// Between two looks for events that are not to be kept, once there are none.
+pub const HISTORY_PRUNE_INTERVAL: Duration = Duration::from_secs(5);
+
+/// Events that one such look deletes at most: a millisecond or two, during which
+/// nobody is answered.
+pub const HISTORY_PRUNE_ROWS_MAX: usize = 2000;
+
+/// Days after which an event is deleted.
+pub const HISTORY_DAYS: u32 = 30;
+
+/// Events beyond which the oldest are deleted: some 100 bytes each.
+pub const HISTORY_EVENTS_MAX: u32 = 1_000_000;
 
 /// What a client that was refused for lack of room is asked to wait.
 pub const RETRY_AFTER: Duration = Duration::from_secs(1);
@@ -355,6 +404,10 @@ pub const SEARCH_WORDS_MAX: usize = 10;
 /// once: as many names, of 100 characters, are 10 MB.
 pub const HELD_BY_MAX: usize = 100_000;
 
+/// Characters of an `X-Request-ID` that is kept: room for whatever proxies make,
+/// and not for what would fill the log.
+pub const REQUEST_ID_CHARS_MAX: usize = 100;
+
 /// Characters of a `SECRET_KEY`: half of what `openssl rand -hex 32` makes.
 pub const SECRET_KEY_CHARS_MIN: usize = 32;
 
@@ -371,6 +424,17 @@ pub const TOKENS_LOOK_INTERVAL: Duration = Duration::from_secs(1);
 /// For how long after a look the tokens are believed to be as they were then.
 /// No token that was revoked is good for longer.
 pub const TOKENS_BELIEVED_MAX: Duration = Duration::from_secs(2);
+
+/// For how long a look whether the server is ready is believed: however many
+/// ask, the database is asked once a second.
+pub const READINESS_BELIEVED_MAX: Duration = Duration::from_secs(1);
+
+/// How long one who asks for it waits for that look. Below the two seconds in
+/// which those who ask expect an answer.
+pub const READINESS_WAIT_MAX: Duration = Duration::from_millis(1500);
+
+/// Seconds for which a server that was told to stop may go on serving.
+pub const DRAIN_SECONDS_MAX: u32 = 3600;
 
 /// How much of an answer a client reads: a page of a thousand resources, each
 /// as long as can be.

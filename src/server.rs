@@ -5,6 +5,7 @@ mod admission;
 
 use std::io;
 use std::net::{SocketAddr, TcpListener};
+use std::pin::pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::thread;
@@ -12,25 +13,31 @@ use std::time::Duration;
 
 use actix_tls::accept::openssl::TlsStream;
 use actix_web::dev::Extensions;
-use actix_web::http::StatusCode;
+use actix_web::http::{ConnectionType, StatusCode};
 use actix_web::rt::net::TcpStream;
 use actix_web::web::{self, Payload};
 use actix_web::{App, HttpRequest, HttpResponse, HttpServer};
 use rustix::net::sockopt;
 use rustix::process::Signal;
-use tokio::signal::unix::{SignalKind, signal};
+use tokio::signal::unix::{Signal as Signals, SignalKind, signal};
+use tokio::time::sleep;
 
 use crate::admin;
 use crate::limits::{
     DESCRIPTORS_RESERVED, DISCONNECT_WAIT_MAX, HANDSHAKE_WAIT_MAX, HANDSHAKES_MAX, HEAD_WAIT_MAX,
     KEEPALIVE_PROBE_INTERVAL, SHUTDOWN_WAIT_MAX, SOCKET_BUFFER_BYTES, UNREAD_WAIT_MAX,
 };
+use crate::metrics::{HttpMethod, HttpStatus};
 use crate::resources::urls::{self, Action, Route};
 use crate::resources::{
-    AcquireView, BreakView, CheckView, Context, LocksView, ReleaseView, RenewView, ResourceListView, ResourceView,
-    SchemaView, TerraformView, TokenListView, TokenView, WaitersView,
+    AcquireView, BreakView, CheckView, Context, EventListView, EventStreamView, HealthView, HistoryView, LocksView,
+    MetricsView, ReadyView, ReleaseView, RenewView, ResourceListView, ResourceView, SchemaView, TerraformView,
+    TokenListView, TokenView, WaitersView,
 };
-use crate::rest::{BodyRoom, Request, dispatch, dispatch_to_page, error_response, give_up_body, html_page, skip_body};
+use crate::rest::{
+    BodyRoom, Request, RequestId, dispatch, dispatch_to_page, error_response, give_up_body, html_page, prefers_page,
+    skip_body,
+};
 use crate::tls::Tls;
 
 use admission::Refusal;
@@ -52,6 +59,19 @@ pub struct ServerConfig {
     pub tls: Option<Tls>,
     /// What each request must pass.
     pub admission: Admission,
+    /// How long the server goes on serving when it is told to stop, so that those
+    /// who ask whether it is ready send requests elsewhere first.
+    pub drain: Duration,
+}
+
+/// What a server tells whoever started it.
+pub struct Occasions<A, R, S> {
+    /// It serves at this address.
+    pub announce: A,
+    /// It got SIGHUP. Called in a thread of its own.
+    pub reload: R,
+    /// It was told to stop.
+    pub stop: S,
 }
 
 /// What answers requests.
@@ -82,23 +102,24 @@ impl Drop for OpenConnection {
     }
 }
 
-/// Serves on `listener` until SIGTERM or SIGINT; `announce` is told its
-/// address. A second signal ends the process at once. At each SIGHUP `reload` is
-/// called, in a thread of its own.
+/// Serves on `listener` until SIGTERM or SIGINT, and after that for as long as
+/// it drains. A second signal ends the drain, and one after it the process.
 ///
 /// Errors: the operating system refuses to listen or to hear signals.
 pub async fn serve(
     listener: TcpListener,
     context: Context,
     config: ServerConfig,
-    announce: impl FnOnce(SocketAddr),
-    reload: impl Fn() + Send + Sync + 'static,
+    occasions: Occasions<impl FnOnce(SocketAddr), impl Fn() + Send + Sync + 'static, impl FnOnce() + 'static>,
 ) -> io::Result<()> {
+    let Occasions { announce, reload, stop } = occasions;
     let address = listener.local_addr()?;
     bound_connections(&listener)?;
     let open = Arc::new(AtomicUsize::new(0));
     let connections_max = config.connections_max;
     let engine = context.engine.clone();
+    let (metrics, readiness) = (Arc::clone(&context.metrics), context.readiness.clone());
+    let drain = config.drain;
     let admission = Arc::new(config.admission);
     let body_room = BodyRoom::default();
     let server = HttpServer::new(move || {
@@ -134,8 +155,10 @@ pub async fn serve(
         None => server.listen(listener)?,
     };
     // Before anybody learns that it serves: from then on a signal must not end it unheard.
-    let mut terminate = signal(SignalKind::terminate())?;
-    let mut interrupt = signal(SignalKind::interrupt())?;
+    let mut ends = Ends {
+        terminate: signal(SignalKind::terminate())?,
+        interrupt: signal(SignalKind::interrupt())?,
+    };
     let mut hangup = signal(SignalKind::hangup())?;
     announce(address);
     let reload = Arc::new(reload);
@@ -149,20 +172,45 @@ pub async fn serve(
     let server = server.run();
     let handle = server.handle();
     actix_web::rt::spawn(async move {
-        let name = tokio::select! {
-            _ = terminate.recv() => "SIGTERM",
-            _ = interrupt.recv() => "SIGINT",
-        };
+        let mut name = ends.next().await;
+        readiness.drain();
+        metrics.draining.set(1);
+        stop();
+        if !drain.is_zero() {
+            log::info!(
+                "{name}: serving for {} more seconds; a second signal stops at once",
+                drain.as_secs()
+            );
+            tokio::select! {
+                () = sleep(drain) => {}
+                second = ends.next() => name = second,
+            }
+        }
         log::info!("{name}: stopping; a second signal ends at once");
         engine.drain();
         let stopped = handle.stop(true);
         tokio::select! {
             () = stopped => {}
-            _ = terminate.recv() => std::process::exit(1),
-            _ = interrupt.recv() => std::process::exit(1),
+            _ = ends.next() => std::process::exit(1),
         }
     });
     server.await
+}
+
+/// The signals that tell a server to stop.
+struct Ends {
+    terminate: Signals,
+    interrupt: Signals,
+}
+
+impl Ends {
+    /// The name of the next of them.
+    async fn next(&mut self) -> &'static str {
+        tokio::select! {
+            _ = self.terminate.recv() => "SIGTERM",
+            _ = self.interrupt.recv() => "SIGINT",
+        }
+    }
 }
 
 /// Sets what each connection to `listener` inherits: how much of it the system
@@ -202,27 +250,67 @@ pub fn survive_file_size_limit() -> io::Result<()> {
     signal(file_size_limit).map(drop)
 }
 
-/// Answers one request.
+/// Answers one request, by the identifier that it has or is given.
 async fn handle(http: HttpRequest, payload: Payload, serving: web::Data<Serving>) -> HttpResponse {
-    if let Err(refusal) = serving.admission.admit(&http) {
-        return Box::pin(refuse(http, payload, refusal)).await;
+    // Pinned where it is made, because what an async function is handed it holds twice.
+    let mut answering = pin!(RequestId::of(&http).scope(answer_and_note(http, payload, serving)));
+    let mut response = answering.as_mut().await;
+    if let Some(id) = answering.take_value() {
+        id.put_into(&mut response);
     }
+    response
+}
+
+/// Answers a request and, where so much is logged, says how: without the query,
+/// which may have a key of a lock.
+async fn answer_and_note(http: HttpRequest, payload: Payload, serving: web::Data<Serving>) -> HttpResponse {
+    let asked =
+        log::log_enabled!(log::Level::Debug).then(|| Box::new(format!("{} {}", http.method(), http.uri().path())));
+    let response = answer(http, payload, serving).await;
+    if let Some(asked) = asked {
+        log::debug!("{asked} was answered {}", response.status().as_u16());
+    }
+    response
+}
+
+/// Answers a request, and counts the answer.
+async fn answer(http: HttpRequest, payload: Payload, serving: web::Data<Serving>) -> HttpResponse {
+    let context = &serving.context;
+    let method = HttpMethod::of(http.method().as_str());
     // Less than the whole URI, because each request that waits holds it.
     let target = http.uri().path_and_query().cloned();
-    let context = &serving.context;
-    let Some(route) = target.as_ref().and_then(|target| urls::route(target.path())) else {
-        return match target.as_ref().and_then(|target| admin::route(target.path())) {
+    let route = target.as_ref().and_then(|target| urls::route(target.path()));
+    let may_stay = match serving.admission.admit(&http, route.as_ref()) {
+        Ok(may_stay) => may_stay,
+        Err(refusal) => {
+            let response = Box::pin(refuse(http, payload, refusal)).await;
+            return counted(context, method, response);
+        }
+    };
+    let mut response = match route {
+        None => match target.as_ref().and_then(|target| admin::route(target.path())) {
             Some(route) => Box::pin(admin::answer(context, route, Request::new(http, payload))).await,
             None => give_up_body(&http, payload, html_page(StatusCode::NOT_FOUND)),
-        };
-    };
-    let request = Request::new(http, payload);
-    match route {
-        route if request.prefers_page() => Box::pin(dispatch_to_people(context, route, request)).await,
-        Route::Resource(name) => dispatch(&ResourceView { context, name: &name }, request).await,
+        },
+        Some(route) if prefers_page(&http) => {
+            Box::pin(dispatch_to_people(context, route, Request::new(http, payload))).await
+        }
+        Some(Route::Resource(name)) => {
+            dispatch(&ResourceView { context, name: &name }, Request::new(http, payload)).await
+        }
         // Apart, so that those who wait for one resource do not hold room for what the others need.
-        route => Box::pin(dispatch_other(context, route, request)).await,
+        Some(route) => Box::pin(dispatch_other(context, route, Request::new(http, payload))).await,
+    };
+    if !may_stay {
+        response.head_mut().set_connection_type(ConnectionType::Close);
     }
+    counted(context, method, response)
+}
+
+fn counted(context: &Context, method: HttpMethod, response: HttpResponse) -> HttpResponse {
+    let status = HttpStatus::of(response.status().as_u16());
+    context.metrics.count_answer(method, status);
+    response
 }
 
 async fn refuse(http: HttpRequest, mut payload: Payload, refusal: Refusal) -> HttpResponse {
@@ -264,14 +352,20 @@ async fn dispatch_other(context: &Context, route: Route<'_>, request: Request) -
         Route::Resources => dispatch(&ResourceListView { context }, request).await,
         Route::Locks => dispatch(&LocksView { context }, request).await,
         Route::Terraform(name) => dispatch(&TerraformView { context, name: &name }, request).await,
+        Route::Events => dispatch(&EventListView { context }, request).await,
+        Route::EventStream => dispatch(&EventStreamView { context }, request).await,
         Route::Tokens => dispatch(&TokenListView { context }, request).await,
         Route::Token(id) => dispatch(&TokenView { context, id: &id }, request).await,
         Route::Waiters(name) => dispatch(&WaitersView { context, name: &name }, request).await,
         Route::Schema => dispatch(&SchemaView { context }, request).await,
+        Route::Metrics => dispatch(&MetricsView { context }, request).await,
+        Route::Health => dispatch(&HealthView, request).await,
+        Route::Ready => dispatch(&ReadyView { context }, request).await,
         Route::Action(name, Action::Acquire) => dispatch(&AcquireView { context, name: &name }, request).await,
         Route::Action(name, Action::Release) => dispatch(&ReleaseView { context, name: &name }, request).await,
         Route::Action(name, Action::Renew) => dispatch(&RenewView { context, name: &name }, request).await,
         Route::Action(name, Action::Break) => dispatch(&BreakView { context, name: &name }, request).await,
+        Route::Action(name, Action::History) => dispatch(&HistoryView { context, name: &name }, request).await,
         Route::Action(name, Action::Check) => dispatch(&CheckView { context, name: &name }, request).await,
     }
 }

@@ -21,9 +21,10 @@ pub use secret::Secret;
 use crate::limits::{self, SECRET_KEY_CHARS_MIN, TTL_SECONDS_MAX};
 
 /// Every setting's name, in the order of `.env.example`.
-pub const NAMES: [&str; 23] = [
+pub const NAMES: [&str; 28] = [
     "DATABASE_URL",
     "RUST_LOG",
+    "LOG_FORMAT",
     "AUTH",
     "TLS_CERT",
     "TLS_KEY",
@@ -33,6 +34,7 @@ pub const NAMES: [&str; 23] = [
     "WORKERS",
     "ALLOWED_HOSTS",
     "KEEP_ALIVE_SECONDS",
+    "DRAIN_SECONDS",
     "CONNECTIONS_MAX",
     "OPERATIONS_QUEUED_MAX",
     "WAITERS_MAX",
@@ -45,6 +47,9 @@ pub const NAMES: [&str; 23] = [
     "MAX_TIMEOUT",
     "LOCK_DELAY",
     "PRUNE_AFTER_DAYS",
+    "HISTORY",
+    "HISTORY_DAYS",
+    "HISTORY_EVENTS_MAX",
 ];
 
 /// What an operator may choose.
@@ -54,6 +59,8 @@ pub struct Settings {
     pub database_url: Secret,
     /// What is logged, in env_logger's notation.
     pub log_filter: String,
+    /// What a line of the log looks like.
+    pub log_format: LogFormat,
     /// Whether a token is asked for; `None` is for who knows the address to say.
     pub auth: Option<Auth>,
     /// Whether the keys of locks are kept hashed; then there is a `secret_key`.
@@ -69,6 +76,8 @@ pub struct Settings {
     pub allowed_hosts: Option<Vec<String>>,
     /// How long an idle connection is kept.
     pub keep_alive: Duration,
+    /// How long the server goes on serving when it is told to stop.
+    pub drain: Duration,
     /// Connections that may be open.
     pub connections_max: usize,
     /// Operations that may be queued.
@@ -93,6 +102,21 @@ pub struct Settings {
     pub lock_delay: Duration,
     /// Days after which an unused row is deleted; 0 is never.
     pub prune_after_days: u32,
+    /// Whether what happens is recorded.
+    pub history: bool,
+    /// Days after which an event is deleted; 0 is never.
+    pub history_days: u32,
+    /// Events beyond which the oldest are deleted; 0 is any number.
+    pub history_events_max: u32,
+}
+
+/// What a line of the log looks like.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum LogFormat {
+    /// For people.
+    Text,
+    /// A JSON object.
+    Json,
 }
 
 /// Who is let in.
@@ -140,11 +164,17 @@ pub enum SettingsError {
         value: String,
     },
     /// Neither of two words.
+    #[error("LOG_FORMAT must be text or json, not '{0}'")]
+    LogFormat(String),
+    /// Neither of two words.
     #[error("AUTH must be required or off, not '{0}'")]
     Auth(String),
     /// Neither of two words.
     #[error("LOCKED_BY_AT_REST must be plain or hashed, not '{0}'")]
     LockedByAtRest(String),
+    /// Neither of two words.
+    #[error("HISTORY must be on or off, not '{0}'")]
+    History(String),
     /// Nothing to hash under.
     #[error("LOCKED_BY_AT_REST=hashed needs a SECRET_KEY; make one with `openssl rand -hex 32`")]
     NoSecretKey,
@@ -228,6 +258,11 @@ impl Settings {
                 .unwrap_or_else(|| "sqlite://db.sqlite3".to_owned())
                 .into(),
             log_filter: log_filter(text("RUST_LOG")?)?,
+            log_format: match text("LOG_FORMAT")?.as_deref() {
+                None | Some("text") => LogFormat::Text,
+                Some("json") => LogFormat::Json,
+                Some(other) => return Err(SettingsError::LogFormat(other.to_owned())),
+            },
             auth: match text("AUTH")?.as_deref() {
                 None => None,
                 Some("required") => Some(Auth::Required),
@@ -246,6 +281,10 @@ impl Settings {
                     86_400,
                     default,
                 )?)
+            },
+            drain: {
+                let max = limits::DRAIN_SECONDS_MAX.into();
+                Duration::from_secs(number("DRAIN_SECONDS", text("DRAIN_SECONDS")?, 0, max, 0)?)
             },
             connections_max: count("CONNECTIONS_MAX", 1, COUNT_MAX, limits::CONNECTIONS_MAX)?,
             operations_queued_max: count("OPERATIONS_QUEUED_MAX", 1, COUNT_MAX, limits::OPERATIONS_QUEUED_MAX)?,
@@ -271,6 +310,19 @@ impl Settings {
             prune_after_days: {
                 let default = limits::PRUNE_AFTER_DAYS;
                 number("PRUNE_AFTER_DAYS", text("PRUNE_AFTER_DAYS")?, 0, 36_500, default)?
+            },
+            history: match text("HISTORY")?.as_deref() {
+                None | Some("on") => true,
+                Some("off") => false,
+                Some(other) => return Err(SettingsError::History(other.to_owned())),
+            },
+            history_days: {
+                let default = limits::HISTORY_DAYS;
+                number("HISTORY_DAYS", text("HISTORY_DAYS")?, 0, 36_500, default)?
+            },
+            history_events_max: {
+                let (name, default) = ("HISTORY_EVENTS_MAX", limits::HISTORY_EVENTS_MAX);
+                number(name, text(name)?, 0, 1_000_000_000, default)?
             },
         })
     }

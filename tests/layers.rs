@@ -10,23 +10,37 @@ const MAY_IMPORT: &[(&str, &[&str])] = &[
     ("settings", &["limits"]),
     ("limits", &[]),
     ("clock", &[]),
+    ("metrics", &["limits"]),
     ("tls", &["settings", "limits"]),
     ("client", &["limits"]),
     ("supervise", &[]),
     ("lock", &["clock", "limits"]),
     ("access", &["lock", "clock", "limits"]),
     ("db", &["access", "lock", "clock", "limits"]),
-    ("rest", &["limits"]),
-    ("engine", &["db", "access", "lock", "clock", "limits"]),
+    ("rest", &["metrics", "limits"]),
+    ("engine", &["db", "access", "lock", "metrics", "clock", "limits"]),
     (
         "resources",
-        &["engine", "rest", "db", "access", "lock", "clock", "limits"],
+        &["engine", "rest", "db", "access", "lock", "metrics", "clock", "limits"],
     ),
     (
         "admin",
-        &["resources", "engine", "rest", "db", "access", "lock", "clock", "limits"],
+        &[
+            "resources",
+            "engine",
+            "rest",
+            "db",
+            "access",
+            "lock",
+            "metrics",
+            "clock",
+            "limits",
+        ],
     ),
-    ("server", &["admin", "resources", "engine", "rest", "tls", "limits"]),
+    (
+        "server",
+        &["admin", "resources", "engine", "rest", "tls", "metrics", "limits"],
+    ),
     (
         "management",
         &[
@@ -40,6 +54,7 @@ const MAY_IMPORT: &[(&str, &[&str])] = &[
             "tls",
             "client",
             "supervise",
+            "metrics",
             "clock",
             "limits",
             "settings",
@@ -57,7 +72,15 @@ const MAY_NAME: &[(&str, &[&str])] = &[
     ("actix_web", &["rest", "resources", "admin", "server", "management"]),
     (
         "tokio",
-        &["rest", "engine", "server", "client", "supervise", "management"],
+        &[
+            "rest",
+            "resources",
+            "engine",
+            "server",
+            "client",
+            "supervise",
+            "management",
+        ],
     ),
     ("reqwest", &["client"]),
     ("nix", &["supervise"]),
@@ -65,6 +88,8 @@ const MAY_NAME: &[(&str, &[&str])] = &[
     ("clap", &["management"]),
     ("dotenvy", &["settings"]),
     ("openssl", &["tls"]),
+    ("prometheus", &["metrics"]),
+    ("sd_notify", &["management"]),
 ];
 
 fn sources() -> BTreeMap<PathBuf, String> {

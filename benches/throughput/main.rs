@@ -16,6 +16,7 @@
 //! | `handover` | from one waiter to the next |
 //! | `replicas` | the same from one replica to another, by waiters |
 //! | `flood` | what a client feels of another one that floods the server |
+//! | `history` | what it costs to record what happens, on both |
 //! | `auth` | acquire and release without and with tokens |
 //! | `tls` | acquire and release on kept connections, without and with TLS |
 //! | `memory` | the server's, idle and with many locks held |
@@ -36,6 +37,7 @@ mod bulk;
 mod certificates;
 mod flood;
 mod handover;
+mod history;
 mod list;
 mod load;
 mod pairs;
@@ -82,7 +84,7 @@ fn main() {
     describe_machine();
     let chosen: Vec<usize> = arguments.iter().filter_map(|argument| argument.parse().ok()).collect();
     let connections = if chosen.is_empty() { &CONNECTIONS } else { &chosen[..] };
-    let parts = ["postgres", "rows", "list", "renewals", "bulk", "replicas"];
+    let parts = ["postgres", "rows", "list", "renewals", "bulk", "replicas", "history"];
     let cluster = parts.into_iter().any(wanted).then(Cluster::start);
     let cluster = || cluster.as_ref().expect("it was started for these parts");
     if wanted("pairs") {
@@ -114,6 +116,9 @@ fn main() {
     }
     if wanted("flood") {
         flood::run(connections);
+    }
+    if wanted("history") {
+        history::run(cluster(), chosen.first().copied());
     }
     if wanted("auth") {
         auth::run(chosen.first().copied());

@@ -9,6 +9,7 @@
 //! queries run at a time, and one waits up to CATALOG_WAIT_MAX for its turn.
 
 mod connection;
+mod events;
 mod postgres;
 mod prefix;
 mod query;
@@ -21,6 +22,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 pub(in crate::db) use self::connection::AnyConnection;
+pub use self::events::{EventPage, EventQuery, RecordedEvent};
 use self::postgres::PostgresReaders;
 use self::query::RawRow;
 pub use self::registrar::Registrar;
@@ -29,9 +31,9 @@ use self::sqlite::{Door, SqliteReaders};
 use crate::access::KeyHash;
 use crate::clock::{ProcessClock, Timestamp};
 use crate::db::sqlite::open_file::Identity;
-use crate::db::{PostgresUrl, StoreError, TokenList, sessions, tokens};
+use crate::db::{PostgresUrl, StoreError, TokenList, migrations, sessions, tokens};
 use crate::limits::CATALOG_CONNECTIONS_MAX;
-use crate::lock::{FencingToken, LockedBy, Place, ResourceName, Ttl};
+use crate::lock::{EventId, FencingToken, LockedBy, Place, ResourceName, Ttl};
 
 /// A way to look at the table. Cloning copies a pointer.
 #[derive(Clone)]
@@ -43,7 +45,8 @@ enum Readers {
     Sqlite(SqliteReaders),
     Postgres {
         resources: PostgresReaders,
-        /// Apart, so that who may in is known however many look at lists.
+        /// Apart, so that who may in, and whether the server is ready, is known
+        /// however many look at lists.
         tokens: PostgresReaders,
     },
 }
@@ -216,15 +219,69 @@ impl Catalog {
         Ok(names)
     }
 
+    /// A page of what happened to a resource, the latest first; `None` if there is
+    /// no row of that name. Of more than HISTORY_SHOWN_MAX events the latest.
+    pub fn history(
+        &self,
+        name: &ResourceName,
+        page: Page,
+        page_size: NonZeroU32,
+    ) -> Result<Option<EventPage>, StoreError> {
+        self.read(|conn, _| events::history(conn, name, page, page_size.get().into()))
+    }
+
+    /// A page of what happened. No event of a lower number than one that is shown
+    /// is added later.
+    pub fn events(&self, query: &EventQuery, page: Page, page_size: NonZeroU32) -> Result<EventPage, StoreError> {
+        let horizon = self.horizon()?;
+        self.read(|conn, _| events::page(conn, query, horizon, page, page_size.get().into()))
+    }
+
+    /// The last event below which nothing is added later.
+    pub fn horizon(&self) -> Result<EventId, StoreError> {
+        let horizon = self.read(|conn, _| events::horizon(conn))?;
+        horizon.ok_or_else(|| StoreError::Failed("a transaction that records does not end".to_owned()))
+    }
+
+    /// Up to `rows_max` events that follow `after`, up to `horizon`.
+    pub fn events_after(
+        &self,
+        after: EventId,
+        horizon: EventId,
+        rows_max: u32,
+    ) -> Result<Vec<RecordedEvent>, StoreError> {
+        self.read(|conn, _| events::following(conn, after, horizon, rows_max.into()))
+    }
+
     /// All tokens, if any changed since the table had seen `known` changes; a
     /// row that no command can have written is left out. Waits for no turn.
     pub fn tokens(&self, known: Option<i64>) -> Result<Option<TokenList>, StoreError> {
-        let changed = |conn: &mut AnyConnection| tokens::changed_since(conn, known);
-        let changed = match &*self.readers {
-            Readers::Sqlite(readers) => readers.read_at_once(changed),
-            Readers::Postgres { tokens, .. } => tokens.read(changed),
-        };
-        Ok(changed?.map(|(number, rows)| TokenList::of(number, rows)))
+        let changed = self.read_at_once(|conn| tokens::changed_since(conn, known))?;
+        Ok(changed.map(|(number, rows)| TokenList::of(number, rows)))
+    }
+
+    /// The names of the migrations that this version has and the database lacks.
+    /// Waits for no turn.
+    pub fn unapplied(&self) -> Result<Vec<String>, StoreError> {
+        self.read_at_once(migrations::unapplied)
+    }
+
+    /// On how many connections lists are being read.
+    pub fn in_use(&self) -> usize {
+        match &*self.readers {
+            Readers::Sqlite(readers) => readers.in_use(),
+            Readers::Postgres { resources, .. } => resources.in_use(),
+        }
+    }
+
+    fn read_at_once<T>(
+        &self,
+        work: impl FnOnce(&mut AnyConnection) -> diesel::QueryResult<T>,
+    ) -> Result<T, StoreError> {
+        match &*self.readers {
+            Readers::Sqlite(readers) => readers.read_at_once(work),
+            Readers::Postgres { tokens, .. } => tokens.read(work),
+        }
     }
 
     /// The number of the token of the session whose id has this hash, if that is

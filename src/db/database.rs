@@ -13,8 +13,7 @@ use std::path::{Path, PathBuf};
 use thiserror::Error;
 
 use self::postgres::PostgresDatabase;
-use self::sqlite::SqliteDatabase;
-pub(super) use self::sqlite::{is_marked_as_own, uri};
+pub(super) use self::sqlite::{SqliteDatabase, begins_as_database, has_table, is_marked_as_own, open_to_read, uri};
 use crate::db::migrations::{MigrationError, Migrations};
 use crate::db::{Catalog, DatabaseUrl, PostgresUrl, Store, StoreError, TokenTable};
 

@@ -6,7 +6,7 @@ use diesel::dsl::sql;
 use diesel::expression::SqlLiteral;
 use diesel::migration::{MigrationConnection, MigrationSource};
 use diesel::pg::PgConnection;
-use diesel::prelude::RunQueryDsl;
+use diesel::prelude::{QueryResult, RunQueryDsl};
 use diesel::query_dsl::methods::LoadQuery;
 use diesel::sql_types::Text;
 use diesel::sqlite::SqliteConnection;
@@ -14,6 +14,7 @@ use diesel_migrations::{EmbeddedMigrations, MigrationHarness, embed_migrations};
 use thiserror::Error;
 
 use crate::db::DatabaseUrl;
+use crate::db::catalog::AnyConnection;
 
 /// The migrations for one kind of database, oldest first.
 struct Known {
@@ -58,6 +59,11 @@ static SQLITE: Known = Known {
             down: include_str!("../../migrations/sqlite/0005_info/down.sql"),
         },
         Sql {
+            name: "0006_history",
+            up: include_str!("../../migrations/sqlite/0006_history/up.sql"),
+            down: include_str!("../../migrations/sqlite/0006_history/down.sql"),
+        },
+        Sql {
             name: "0008_sessions",
             up: include_str!("../../migrations/sqlite/0008_sessions/up.sql"),
             down: include_str!("../../migrations/sqlite/0008_sessions/down.sql"),
@@ -92,6 +98,11 @@ static POSTGRES: Known = Known {
             name: "0005_info",
             up: include_str!("../../migrations/postgres/0005_info/up.sql"),
             down: include_str!("../../migrations/postgres/0005_info/down.sql"),
+        },
+        Sql {
+            name: "0006_history",
+            up: include_str!("../../migrations/postgres/0006_history/up.sql"),
+            down: include_str!("../../migrations/postgres/0006_history/down.sql"),
         },
         Sql {
             name: "0008_sessions",
@@ -189,8 +200,8 @@ impl<'c> Migrations<'c> {
     fn read(mut conn: Conn<'c>, known: &'static Known, has_history: bool) -> Result<Self, MigrationError> {
         let mut applied = match &mut conn {
             _ if !has_history => Vec::new(),
-            Conn::Sqlite(conn) => applied(*conn)?,
-            Conn::Postgres(conn) => applied(*conn)?,
+            Conn::Sqlite(conn) => applied(*conn).map_err(|e| MigrationError::failed("list", e))?,
+            Conn::Postgres(conn) => applied(*conn).map_err(|e| MigrationError::failed("list", e))?,
         };
         applied.sort();
         let migrations = Self { conn, known, applied };
@@ -276,14 +287,26 @@ impl Sql {
 
 /// Reads the history without diesel, which would first make its table: for that
 /// PostgreSQL wants rights that a server need not have.
-fn applied<'c, C>(conn: &'c mut C) -> Result<Vec<String>, MigrationError>
+/// The names of those that this binary has and the database lacks, oldest first;
+/// for a server that runs, to which newer ones do not matter.
+pub(super) fn unapplied(conn: &mut AnyConnection) -> QueryResult<Vec<String>> {
+    let (known, applied) = match conn {
+        AnyConnection::Sqlite(conn) => (&SQLITE, applied(conn)?),
+        AnyConnection::Postgres(conn) => (&POSTGRES, applied(conn)?),
+    };
+    let missing = known
+        .sql
+        .iter()
+        .filter(|sql| !applied.iter().any(|version| version == sql.version()));
+    Ok(missing.map(|sql| sql.name.to_owned()).collect())
+}
+
+fn applied<'c, C>(conn: &'c mut C) -> QueryResult<Vec<String>>
 where
     C: Connection,
     SqlLiteral<Text>: LoadQuery<'c, C, String>,
 {
-    sql::<Text>(&format!("SELECT version FROM {HISTORY_TABLE}"))
-        .load(conn)
-        .map_err(|e| MigrationError::failed("list", e))
+    sql::<Text>(&format!("SELECT version FROM {HISTORY_TABLE}")).load(conn)
 }
 
 fn run<DB: Backend, C: MigrationHarness<DB> + MigrationConnection>(

@@ -4,6 +4,7 @@
 //! goes through [`Catalog`]; what an operator calls (`migrate`, `check`, …) goes
 //! through [`Database`].
 
+mod backup;
 mod catalog;
 mod database;
 mod migrations;
@@ -17,13 +18,17 @@ mod store;
 mod tokens;
 mod url;
 
-pub use catalog::{Catalog, Column, Direction, ListPage, ListQuery, ListRow, Page, Registrar, Search};
+pub use backup::{BackedUp, BackupError, Restored, back_up, restore};
+pub use catalog::{
+    Catalog, Column, Direction, EventPage, EventQuery, ListPage, ListQuery, ListRow, Page, RecordedEvent, Registrar,
+    Search,
+};
 pub use database::{Database, DatabaseError, IfMissing};
 pub use migrations::{MigrationError, MigrationState, Migrations, Step, Target};
 pub use ownership::Ownership;
 pub use postgres::PostgresStore;
 pub use sessions::NewSession;
 pub use sqlite::SqliteStore;
-pub use store::{Announcement, Listener, Seen, Standing, Store, StoreError};
+pub use store::{Announcement, History, Kept, Listener, Seen, Standing, Store, StoreError};
 pub use tokens::{NewToken, TokenList, TokenTable, Which};
 pub use url::{DatabaseUrl, PostgresUrl, UrlError};

@@ -6,8 +6,8 @@ use serde::{Deserialize, Serialize};
 use crate::clock::Timestamp;
 use crate::db::schema::resources;
 use crate::lock::{
-    Break, ClientName, FencingToken, FormerHolder, Info, Label, Lock, LockedBy, Owner, Reason, RequestId, Resource,
-    ResourceName, Ttl,
+    Break, ClientName, Event, EventId, FencingToken, FormerHolder, Info, Label, Lock, LockedBy, Owner, Reason,
+    RequestId, Resource, ResourceName, Ttl,
 };
 
 /// A row of `resources` without its name, which the reader knows.
@@ -28,6 +28,8 @@ pub(super) struct ResourceRow {
     broken: Option<String>,
     client: Option<String>,
     info: Option<String>,
+    renewals: Option<i64>,
+    last_event_id: Option<i64>,
 }
 
 impl ResourceRow {
@@ -53,6 +55,7 @@ impl ResourceRow {
                 info: info(self.info).map_err(|()| "info")?,
                 request: request(self.acquire_request).map_err(|()| "acquire_request")?,
                 is_told_again: self.told_again.is_some(),
+                renewals: u32::try_from(self.renewals.unwrap_or(0)).map_err(|_| "renewals")?,
             }),
         };
         Ok(Resource {
@@ -62,6 +65,7 @@ impl ResourceRow {
             released_at: self.released_at_us.map(Timestamp::from_us),
             release_request: request(self.release_request).map_err(|()| "release_request")?,
             broken: broken.transpose()?,
+            last_event: self.last_event_id.map(EventId::new),
         })
     }
 }
@@ -69,7 +73,15 @@ impl ResourceRow {
 /// What a decision changes, in the order in which it is written.
 pub(super) const TEXTS: [&str; 5] = ["locked_by", "label", "owner", "client", "info"];
 pub(super) const COMPOSED: [&str; 3] = ["acquire_request", "release_request", "broken"];
-pub(super) const NUMBERS: [&str; 5] = ["ttl", "acquired_at_us", "expires_at_us", "released_at_us", "told_again"];
+pub(super) const NUMBERS: [&str; 7] = [
+    "ttl",
+    "acquired_at_us",
+    "expires_at_us",
+    "released_at_us",
+    "told_again",
+    "renewals",
+    "last_event_id",
+];
 
 /// A resource, column by column, as the hot statements write it.
 pub(super) struct Columns<'r> {
@@ -106,8 +118,68 @@ impl<'r> From<&'r Resource> for Columns<'r> {
                 lock.and_then(|lock| lock.expires_at).map(Timestamp::as_us),
                 resource.released_at.map(Timestamp::as_us),
                 lock.filter(|lock| lock.is_told_again).map(|_| 1),
+                lock.and_then(stored_renewals),
+                resource.last_event.map(EventId::as_i64),
             ],
             fencing_token: resource.fencing_token.as_i64(),
+        }
+    }
+}
+
+/// How many renewals there were in a row; NULL is none.
+pub(super) fn stored_renewals(lock: &Lock) -> Option<i64> {
+    Some(lock.renewals.into()).filter(|renewals| *renewals > 0)
+}
+
+/// The columns of an event, in the order in which they are written: numbers that
+/// are always there, texts that are, numbers, and texts.
+pub(super) const EVENT_COLUMNS: [&str; 13] = [
+    "id",
+    "at_us",
+    "fencing_token",
+    "event",
+    "resource",
+    "previous_id",
+    "ttl",
+    "expires_at_us",
+    "owner",
+    "label",
+    "asked_by",
+    "reason",
+    "address",
+];
+
+/// An event, column by column, as the hot statements write it.
+pub(super) struct EventColumns<'e> {
+    /// id, at_us, fencing_token.
+    pub(super) numbers: [i64; 3],
+    /// event, resource.
+    pub(super) texts: [&'e str; 2],
+    /// previous_id, ttl, expires_at_us.
+    pub(super) optional_numbers: [Option<i64>; 3],
+    /// owner, label, asked_by, reason.
+    pub(super) optional_texts: [Option<&'e str>; 4],
+    /// address.
+    pub(super) address: Option<String>,
+}
+
+impl<'e> From<&'e Event> for EventColumns<'e> {
+    fn from(event: &'e Event) -> Self {
+        Self {
+            numbers: [event.id.as_i64(), event.at.as_us(), event.fencing_token.as_i64()],
+            texts: [event.kind.as_str(), event.resource.as_str()],
+            optional_numbers: [
+                event.previous.map(EventId::as_i64),
+                event.ttl.map(|ttl| ttl.as_seconds().into()),
+                event.expires_at.map(Timestamp::as_us),
+            ],
+            optional_texts: [
+                event.owner.as_ref().map(Owner::as_str),
+                event.label.as_ref().map(Label::as_str),
+                event.asked_by.as_ref().map(Owner::as_str),
+                event.reason.as_deref(),
+            ],
+            address: event.address.map(|address| address.to_string()),
         }
     }
 }

@@ -51,14 +51,16 @@ use self::listener::PostgresListener;
 use self::message::Message;
 use self::numbers::{Known, Numbers};
 use self::replica::Registration;
+use self::rows::Wanted;
 use self::session::{ServingSession, connect_to_serve, wait_for_locks};
 use self::watchdog::Watchdog;
 use crate::clock::Timestamp;
-use crate::db::{DatabaseError, Listener, PostgresUrl, Seen, Standing, Store, StoreError};
+use crate::db::{DatabaseError, History, Kept, Listener, PostgresUrl, Seen, Standing, Store, StoreError};
 use crate::limits::{
-    REOPEN_INTERVAL, REPLICA_FORGOTTEN_AFTER, REPLICA_SILENT_MAX, ROW_LOCK_AGAIN_WAIT_MAX, ROW_LOCK_WAIT_MAX,
+    BATCH_OPERATIONS_MAX, EVENTS_STEP, REOPEN_INTERVAL, REPLICA_FORGOTTEN_AFTER, REPLICA_SILENT_MAX,
+    ROW_LOCK_AGAIN_WAIT_MAX, ROW_LOCK_WAIT_MAX,
 };
-use crate::lock::{ClientName, ResourceName, Rows};
+use crate::lock::{ClientName, EventIds, ResourceName, Rows};
 
 /// The store on a PostgreSQL server.
 pub struct PostgresStore {
@@ -77,6 +79,8 @@ pub struct PostgresStore {
     beat: Option<Instant>,
     /// When servers that are silent were last looked for.
     forgot_silent: Option<Instant>,
+    /// Whether events are recorded.
+    history: History,
     /// Where the next look for idle rows begins.
     prune_after: String,
     conn: Option<PgConnection>,
@@ -113,6 +117,7 @@ impl PostgresStore {
             worked: Instant::now(),
             beat: Some(Instant::now()),
             forgot_silent: None,
+            history: History::Off,
             prune_after: String::new(),
             conn: Some(conn),
             backend_pid,
@@ -207,7 +212,14 @@ impl PostgresStore {
         decide: &mut dyn FnMut(Timestamp, &mut Rows),
     ) -> Result<(), StoreError> {
         self.with_connection(|store, conn| {
-            let locked = rows::lock(conn, names, store.numbers.wanted_block(), begin)?;
+            let wanted = Wanted {
+                block: store.numbers.wanted_block(),
+                event_blocks: match store.history {
+                    History::On => event_blocks(names.len()),
+                    History::Off => 0,
+                },
+            };
+            let locked = rows::lock(conn, names, wanted, begin)?;
             let viewpoint = Viewpoint {
                 replica: store.registration.id,
                 believing_since_us: store.believing_since_us,
@@ -221,7 +233,12 @@ impl PostgresStore {
             let (tokens, last_place) = store.numbers.begin(conn, locked.block, known)?;
             let mut rows = Rows::loaded(locked.resources, tokens, last_place)
                 .with_ahead(elsewhere.ahead(names.len()))
-                .with_held(rows::count_held(conn, locked.now, clients)?);
+                .with_held(rows::count_held(conn, locked.now, clients)?)
+                .recorded_under(
+                    locked
+                        .event_blocks
+                        .map(|blocks| EventIds::of_blocks(blocks, EVENTS_STEP)),
+                );
             decide(locked.now, &mut rows);
             store.numbers.note_taken(&rows)?;
             let saved = rows::save(conn, &rows, &locked.marks)?;
@@ -269,6 +286,14 @@ impl Store for PostgresStore {
         self.with_connection(|store, conn| tidy::prune(conn, &mut store.prune_after, rows_max, idle_days))
     }
 
+    fn record(&mut self, history: History) {
+        self.history = history;
+    }
+
+    fn prune_events(&mut self, rows_max: usize, kept: Kept) -> Result<usize, StoreError> {
+        self.with_connection(|_, conn| tidy::prune_events(conn, rows_max, kept))
+    }
+
     fn beat(&mut self, call: bool) -> Result<Standing, StoreError> {
         self.with_connection(|store, conn| {
             let began = Instant::now();
@@ -307,6 +332,14 @@ impl Store for PostgresStore {
         let replica = Arc::clone(&self.replica);
         Some(Box::new(PostgresListener::new(self.url.clone(), replica)))
     }
+}
+
+/// How many blocks of numbers are enough for the events of a batch. At a row
+/// there are at most two at first, of the end of its lock; and then three for
+/// each that asks or is handed a lock.
+fn event_blocks(rows: usize) -> i64 {
+    let events_max = 5 * rows as i64 + 6 * BATCH_OPERATIONS_MAX as i64;
+    (events_max + EVENTS_STEP - 1) / EVENTS_STEP
 }
 
 fn failed(error: impl ToString) -> StoreError {

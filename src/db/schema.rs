@@ -35,6 +35,42 @@ diesel::table! {
         client -> Nullable<Text>,
         /// What the holder says of itself, for programs of its kind.
         info -> Nullable<Text>,
+        /// How many renewals there were in a row that said the same; NULL is none.
+        renewals -> Nullable<BigInt>,
+        /// The latest row of lock_events about it.
+        last_event_id -> Nullable<BigInt>,
+    }
+}
+
+diesel::table! {
+    /// What happened, one row for each event. Rows are never changed.
+    lock_events (id) {
+        /// Rises.
+        id -> BigInt,
+        /// The event before it of the same resource.
+        previous_id -> Nullable<BigInt>,
+        /// Microseconds since 1970.
+        at_us -> BigInt,
+        /// acquired, renewed, released, expired, broken or deadlock.
+        event -> Text,
+        /// The name of the resource.
+        resource -> Text,
+        /// Of the grant that it is about.
+        fencing_token -> BigInt,
+        /// The name of the token of the lock's holder.
+        owner -> Nullable<Text>,
+        /// For people.
+        label -> Nullable<Text>,
+        /// Whole seconds; NULL never expires.
+        ttl -> Nullable<BigInt>,
+        /// Microseconds since 1970.
+        expires_at_us -> Nullable<BigInt>,
+        /// The name of the token of whoever asked.
+        asked_by -> Nullable<Text>,
+        /// From where it was asked.
+        address -> Nullable<Text>,
+        /// For people.
+        reason -> Nullable<Text>,
     }
 }
 

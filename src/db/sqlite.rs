@@ -16,20 +16,23 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use diesel::connection::SimpleConnection;
+use diesel::dsl::{max, min};
 use diesel::prelude::*;
 use diesel::sqlite::SqliteConnection;
 
 use self::open_file::{Identity, LogRoom, OpenFile, require_own_and_whole};
 use self::row_cache::CachedRow;
-use self::statements::{InsertResource, SaveServerState, UpdateLease, UpdateResource, select_held, select_resource};
+use self::statements::{
+    InsertEvent, InsertResource, SaveServerState, UpdateLease, UpdateResource, select_held, select_resource,
+};
 use crate::clock::{ProcessClock, Timestamp};
-use crate::db::schema::{resources, server_state};
-use crate::db::{Catalog, Listener, Seen, Standing, Store, StoreError};
+use crate::db::schema::{lock_events, resources, server_state};
+use crate::db::{Catalog, History, Kept, Listener, Seen, Standing, Store, StoreError};
 use crate::limits::REOPEN_INTERVAL;
-use crate::lock::{Change, ClientName, FencingCounter, FencingToken, Place, Resource, ResourceName, Rows};
+use crate::lock::{Change, ClientName, EventIds, FencingCounter, FencingToken, Place, Resource, ResourceName, Rows};
 
 /// What SQLite says for SQLITE_BUSY; diesel hands on no code.
-const BUSY_MESSAGE: &str = "database is locked";
+pub(super) const BUSY_MESSAGE: &str = "database is locked";
 
 /// What SQLite says for SQLITE_FULL.
 const FULL_MESSAGE: &str = "database or disk is full";
@@ -46,6 +49,8 @@ pub struct SqliteStore {
     tokens_floor: FencingToken,
     /// The last place in line that was given; they are of this process only.
     last_place: Place,
+    /// Whether events are recorded.
+    history: History,
     /// Where the next look for idle rows begins.
     prune_after: String,
     conn: Option<OpenFile>,
@@ -86,6 +91,7 @@ impl SqliteStore {
             clock,
             tokens_floor: FencingToken::NONE,
             last_place: Place::NONE,
+            history: History::Off,
             prune_after: String::new(),
             conn: Some(conn),
             reopened: Instant::now(),
@@ -168,7 +174,13 @@ impl Store for SqliteStore {
             let (resources, ids) = load(file, names)?;
             let now = store.clock.now();
             let held = count_held(&mut file.conn, now, clients)?;
-            let mut rows = Rows::loaded(resources, tokens, store.last_place).with_held(held);
+            let event_ids = match store.history {
+                History::On => Some(EventIds::after(file.last_event()?)),
+                History::Off => None,
+            };
+            let mut rows = Rows::loaded(resources, tokens, store.last_place)
+                .with_held(held)
+                .recorded_under(event_ids);
             decide(now, &mut rows);
             store.last_place = rows.last_place();
             if let Some(tokens) = rows.tokens_taken() {
@@ -177,6 +189,9 @@ impl Store for SqliteStore {
             save(&mut file.conn, now, &rows, &ids)?;
             let commit = file.conn.batch_execute("COMMIT");
             commit.map_err(|e| StoreError::Unknown(e.to_string()))?;
+            if let Some(event) = rows.events().last() {
+                file.last_event = Some(event.id);
+            }
             for (resource, id) in rows.into_resources().zip(ids) {
                 // A new row's number is learned when it is read for the first time.
                 if let Some(id) = id {
@@ -274,6 +289,36 @@ impl Store for SqliteStore {
         })
     }
 
+    fn record(&mut self, history: History) {
+        self.history = history;
+    }
+
+    fn prune_events(&mut self, rows_max: usize, kept: Kept) -> Result<usize, StoreError> {
+        self.with_connection(|store, file| {
+            let ends: (Option<i64>, Option<i64>) = lock_events::table
+                .select((min(lock_events::id), max(lock_events::id)))
+                .get_result(&mut file.conn)
+                .map_err(failed)?;
+            let (Some(first), Some(last)) = ends else {
+                return Ok(0);
+            };
+            // They are numbered without gaps, but for what was deleted by hand.
+            let too_many_up_to = kept
+                .events_max
+                .map_or(i64::MIN, |events_max| last.saturating_sub(events_max));
+            let too_old_before = kept.too_old_before(store.clock.now());
+            // The latest stays: the next goes on from its number.
+            let among = first..=first.saturating_add(rows_max as i64 - 1).min(last - 1);
+            let of_those = lock_events::id.between(*among.start(), *among.end());
+            let is_over = lock_events::id
+                .le(too_many_up_to)
+                .or(lock_events::at_us.lt(too_old_before.as_us()));
+            diesel::delete(lock_events::table.filter(of_those.and(is_over)))
+                .execute(&mut file.conn)
+                .map_err(begin_failed)
+        })
+    }
+
     fn leave(&mut self) -> Result<(), StoreError> {
         Ok(())
     }
@@ -363,6 +408,9 @@ fn save(conn: &mut SqliteConnection, now: Timestamp, rows: &Rows, ids: &[Option<
             let name = &resource.name;
             return Err(StoreError::Failed(format!("row {name:?} of table resources is gone")));
         }
+    }
+    for event in rows.events() {
+        InsertEvent::of(event).execute(conn).map_err(failed)?;
     }
     if let Some(tokens) = rows.tokens_taken() {
         let save = SaveServerState {

@@ -7,6 +7,33 @@ use thiserror::Error;
 use crate::clock::Timestamp;
 use crate::lock::{ClientName, Resource, ResourceName, Rows};
 
+/// Whether what happens is recorded in the table of events.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum History {
+    /// Each event, in the transaction of the change.
+    On,
+    /// Nothing.
+    Off,
+}
+
+/// Which events are kept.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Kept {
+    /// No more than about so many; `None` is any number.
+    pub events_max: Option<i64>,
+    /// Those that are no older; `None` is of any age.
+    pub age_max: Option<Duration>,
+}
+
+impl Kept {
+    /// The first instant of which events are kept at `now`.
+    pub(super) fn too_old_before(self, now: Timestamp) -> Timestamp {
+        let age_us = |age: Duration| i64::try_from(age.as_micros()).unwrap_or(i64::MAX);
+        let from_us = self.age_max.map(|age| now.as_us().saturating_sub(age_us(age)));
+        Timestamp::from_us(from_us.unwrap_or(i64::MIN))
+    }
+}
+
 /// One database, used by one thread: load, decide, save, commit.
 pub trait Store: Send {
     /// Runs one batch in one transaction.
@@ -46,6 +73,13 @@ pub trait Store: Send {
     /// again, and deletes those that have been free for `idle_days`. Returns
     /// how many. Tokens rise all the same: the counter is not in the row.
     fn prune(&mut self, rows_max: usize, idle_days: u32) -> Result<usize, StoreError>;
+
+    /// From now on, what happens is recorded or not; at first it is not.
+    fn record(&mut self, history: History);
+
+    /// Looks at the `rows_max` oldest events and deletes those that are not to be
+    /// kept, but not the latest of all. Returns how many.
+    fn prune_events(&mut self, rows_max: usize, kept: Kept) -> Result<usize, StoreError>;
 
     /// Shows whoever looks at the database that this server lives; to be called
     /// every BEAT_INTERVAL. With `call`, all servers that listen are called.
@@ -137,6 +171,14 @@ impl<S: Store + ?Sized> Store for Box<S> {
 
     fn prune(&mut self, rows_max: usize, idle_days: u32) -> Result<usize, StoreError> {
         (**self).prune(rows_max, idle_days)
+    }
+
+    fn record(&mut self, history: History) {
+        (**self).record(history);
+    }
+
+    fn prune_events(&mut self, rows_max: usize, kept: Kept) -> Result<usize, StoreError> {
+        (**self).prune_events(rows_max, kept)
     }
 
     fn beat(&mut self, call: bool) -> Result<Standing, StoreError> {

@@ -18,6 +18,7 @@ use std::thread::{self, Builder, JoinHandle};
 use std::time::{Duration, Instant};
 
 use crate::db::{Store, StoreError};
+use crate::engine::counting::Counting;
 use crate::engine::decisions::Decisions;
 use crate::engine::hearing::Hearing;
 use crate::engine::look_timers::LookTimers;
@@ -27,8 +28,11 @@ use crate::engine::shared::Shared;
 use crate::engine::suspects::Suspects;
 use crate::engine::tasks::Work;
 use crate::engine::{Engine, Unavailable, listening};
-use crate::limits::{BATCH_OPERATIONS_MAX, LAST_RETURNS_WAIT_MAX, PRUNE_INTERVAL, SWEEP_INTERVAL};
+use crate::limits::{
+    BATCH_OPERATIONS_MAX, HISTORY_PRUNE_INTERVAL, LAST_RETURNS_WAIT_MAX, PRUNE_INTERVAL, SWEEP_INTERVAL,
+};
 use crate::lock::{FencingToken, Operation, Place, ResourceName, Waiter, WaitingLines};
+use crate::metrics::Metrics;
 
 /// Between two attempts to tell the store the last things before the end.
 const STOPPING_RETRY_INTERVAL: Duration = Duration::from_millis(50);
@@ -39,6 +43,7 @@ pub struct Batcher<S> {
     policy: Policy,
     queue: Receiver<Message>,
     shared: Arc<Shared>,
+    counting: Counting,
     /// What did not fit into the last batch.
     held_over: Option<Submission>,
     /// What is decided in the next batch, with more rows.
@@ -65,6 +70,7 @@ pub struct Batcher<S> {
     next_beat: Instant,
     next_sweep: Instant,
     next_prune: Instant,
+    next_history_prune: Instant,
     next_watched_look: Instant,
     stopping: bool,
 }
@@ -104,11 +110,13 @@ impl Drop for AbortOnPanic {
 impl<S: Store + 'static> Batcher<S> {
     /// Starts the thread, and one that listens where other servers may be on
     /// the database. Both end after [`Engine::stop`].
-    pub fn spawn(mut store: S, policy: Policy) -> std::io::Result<(Engine, JoinHandle<()>)> {
+    pub fn spawn(mut store: S, policy: Policy, metrics: Arc<Metrics>) -> std::io::Result<(Engine, JoinHandle<()>)> {
         let (sender, queue) = sync_channel(policy.operations_queued_max);
-        let shared = Arc::new(Shared::default());
+        let counting = Counting::of(&metrics);
+        let shared = Arc::new(Shared::counted_in(metrics));
         shared.note_policy(&policy);
         let engine = Engine::new(sender, Arc::clone(&shared), policy.waiters_max);
+        store.record(policy.history);
         let now = Instant::now();
         let listener = store.listen();
         let hearing = listener.is_some().then(|| Hearing::since(now));
@@ -120,6 +128,7 @@ impl<S: Store + 'static> Batcher<S> {
             policy,
             queue,
             shared,
+            counting,
             held_over: None,
             put_off: Vec::new(),
             lines: WaitingLines::default(),
@@ -135,6 +144,7 @@ impl<S: Store + 'static> Batcher<S> {
             next_beat: now,
             next_sweep: now + SWEEP_INTERVAL,
             next_prune: now + PRUNE_INTERVAL,
+            next_history_prune: now + HISTORY_PRUNE_INTERVAL,
             next_watched_look: now,
             stopping: false,
         };
@@ -150,6 +160,7 @@ impl<S: Store + 'static> Batcher<S> {
             let submissions = self.collect();
             if let Some(policy) = self.shared.take_policy() {
                 self.policy = policy;
+                self.store.record(policy.history);
             }
             self.take_announcements();
             self.take_departures();
@@ -159,7 +170,8 @@ impl<S: Store + 'static> Batcher<S> {
             let idle = submissions.is_empty();
             self.run_batch(submissions);
             self.keep_up(idle);
-            self.shared.note_waiting(self.lines.waiting() > 0);
+            self.note_waiting();
+            self.counting.add();
         }
         // Nothing stays granted to nobody over the restart, and no other server waits for anybody here.
         self.dismiss_all();
@@ -176,6 +188,12 @@ impl<S: Store + 'static> Batcher<S> {
             log::debug!("the database was not told of the stop: {error}");
         }
         self.shared.note_end();
+    }
+
+    fn note_waiting(&self) {
+        let waiting = self.lines.waiting();
+        self.shared.note_waiting(waiting > 0);
+        self.shared.metrics.waiters.set(waiting.try_into().unwrap_or(i64::MAX));
     }
 
     /// Tells everybody in line that the server is being stopped.
@@ -207,6 +225,7 @@ impl<S: Store + 'static> Batcher<S> {
             None if weight > 0 => self.queue.try_recv().ok(),
             None => self.wait(),
         };
+        let mut taken = 0;
         while let Some(received) = message {
             match received {
                 Message::Submit(submission) => {
@@ -216,6 +235,7 @@ impl<S: Store + 'static> Batcher<S> {
                         break;
                     }
                     submissions.push(submission);
+                    taken += 1;
                 }
                 Message::Look => {}
                 Message::Stop => self.stopping = true,
@@ -225,6 +245,7 @@ impl<S: Store + 'static> Batcher<S> {
             }
             message = self.queue.try_recv().ok();
         }
+        self.shared.metrics.queued_operations.sub(taken);
         submissions
     }
 
@@ -358,7 +379,11 @@ impl<S: Store + 'static> Batcher<S> {
         };
         match (result, decisions) {
             (Ok(()), Some(decisions)) => {
+                self.counting.transaction(&decisions, operations, kind == Kind::Asked);
                 self.note_success();
+                if decisions.is_recorded {
+                    self.shared.feed.note_news();
+                }
                 self.tell(&names, decisions);
                 true
             }

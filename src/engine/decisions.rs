@@ -11,7 +11,7 @@ use crate::engine::policy::Policy;
 use crate::engine::tasks::{Asker, Task, What};
 use crate::limits::{DEADLOCK_TOLD_FROM, PUT_OFF_MAX};
 use crate::lock::{
-    Acquire, Batch, Circle, HandOver, Likeness, Operation, Outcome, Place, ResourceName, Rows, Rules, Waiter,
+    Acquire, Batch, Circle, Ended, HandOver, Likeness, Operation, Outcome, Place, ResourceName, Rows, Rules, Waiter,
     WaitingLines,
 };
 
@@ -24,6 +24,10 @@ pub(super) struct Decisions {
     pub(super) replies: Vec<Decided>,
     pub(super) handed_over: Vec<HandOver<Parked>>,
     pub(super) passed_over: Vec<Waiter<Parked>>,
+    /// The locks that ended.
+    pub(super) ended: Vec<Ended>,
+    /// How many locks were renewed.
+    pub(super) renewed: usize,
     /// Resources that are to be looked at together.
     pub(super) unfinished: Vec<Vec<ResourceName>>,
     /// Rows that are to be looked at later, because nobody gets them before, and
@@ -40,6 +44,8 @@ pub(super) struct Decisions {
     pub(super) unserved: Vec<usize>,
     /// For each row, what comes next for those in line.
     pub(super) prospects: Vec<Prospect>,
+    /// Whether something was recorded.
+    pub(super) is_recorded: bool,
     /// For each row, whether it changed.
     pub(super) changed: Vec<bool>,
 }
@@ -84,6 +90,7 @@ struct Decider<'d, 'b> {
     replies: Vec<Decided>,
     put_off: Vec<Submission>,
     unserved: Vec<usize>,
+    renewed: usize,
 }
 
 impl RowsOf {
@@ -121,6 +128,7 @@ impl Decisions {
             replies: Vec::with_capacity(tasks.len()),
             put_off: Vec::new(),
             unserved: Vec::new(),
+            renewed: 0,
         };
         for task in tasks {
             decider.decide(task);
@@ -130,6 +138,7 @@ impl Decisions {
             replies,
             put_off,
             unserved,
+            renewed,
             ..
         } = decider;
         batch.note_holders();
@@ -138,6 +147,7 @@ impl Decisions {
             passed_over,
             unfinished,
             kept_free,
+            ended,
             ..
         } = batch;
         Self {
@@ -146,10 +156,13 @@ impl Decisions {
             replies,
             handed_over,
             passed_over,
+            ended,
+            renewed,
             unfinished,
             kept_free,
             put_off,
             last_place_before,
+            is_recorded: !rows.events().is_empty(),
             lines_told: rows.lines_told().collect(),
             unserved,
             prospects: (0..rows.len())
@@ -186,6 +199,7 @@ impl Decider<'_, '_> {
                     return self.refuse_more_locks(RowsOf::One(row), asker);
                 }
                 let outcome = self.batch.apply(row, &operation);
+                self.renewed += usize::from(matches!(outcome, Outcome::Renewed(_)));
                 match (outcome, operation, asker) {
                     (_, _, None) => {}
                     (Outcome::Locked, Operation::Acquire(acquire), Some(asker)) => {
@@ -209,8 +223,9 @@ impl Decider<'_, '_> {
             }
             What::Each(rows, operation) => {
                 let count = self.batch.apply_to_each(&rows, &operation);
-                if matches!(operation, Operation::Release(_)) {
-                    self.unserved.extend(&rows);
+                match operation {
+                    Operation::Renew(_) => self.renewed += count,
+                    _ => self.unserved.extend(&rows),
                 }
                 if let Some(asker) = asker {
                     self.tell(RowsOf::Several(rows), asker, Ok(Told::Count(count)));
@@ -254,7 +269,10 @@ impl Decider<'_, '_> {
             return self.tell(rows, asker, Ok(Told::Outcome(Outcome::Locked)));
         };
         match self.circle(&rows, &acquire, wait_until) {
-            Circle::Closed(names) => return self.tell(rows, asker, Ok(Told::Outcome(Outcome::Deadlock(names)))),
+            Circle::Closed(names) => {
+                self.batch.note_deadlock(rows.as_slice()[missing], &acquire, &names);
+                return self.tell(rows, asker, Ok(Told::Outcome(Outcome::Deadlock(names))));
+            }
             Circle::Perhaps(names) if asker.times < PUT_OFF_MAX => {
                 let wish = self.wish(&rows, acquire);
                 self.put_off.push(asker.put_off(wish, names));
@@ -268,7 +286,7 @@ impl Decider<'_, '_> {
                 let until = self.moment.timestamp(wait_until);
                 let reply = asker.reply;
                 let parked = Parked {
-                    since: Instant::now(),
+                    since: self.moment.decided,
                     wait_until,
                     reply,
                 };
@@ -292,9 +310,8 @@ impl Decider<'_, '_> {
     }
 
     fn take_over(&mut self, rows: RowsOf, place: Place, wait_until: Instant, asker: Asker) {
-        let earlier = self.batch.lines().get(place);
         let parked = Parked {
-            since: earlier.map_or_else(Instant::now, |earlier| earlier.ticket.since),
+            since: self.moment.decided,
             wait_until,
             reply: asker.reply,
         };

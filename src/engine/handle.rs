@@ -9,6 +9,7 @@ use thiserror::Error;
 use tokio::sync::oneshot;
 
 use crate::db::Announcement;
+use crate::engine::counting::refusal;
 use crate::engine::messages::{Departure, InLine, Message, Reply, Submission, Told, Wish};
 use crate::engine::policy::Policy;
 use crate::engine::shared::Shared;
@@ -16,6 +17,7 @@ use crate::limits::{DECISION_WAIT_MAX, WATCH_RETRY_INTERVAL};
 use crate::lock::{
     Acquire, BreakLock, FencingToken, Grant, Operation, Outcome, Release, Renew, ResourceName, Snapshot,
 };
+use crate::metrics::Refusal;
 
 /// Why a request has no outcome. None of these changed anything, but for
 /// [`Unavailable::Store`], which leaves it open, and [`Unavailable::Late`].
@@ -239,6 +241,10 @@ impl Engine {
         self.nudge();
     }
 
+    pub(super) fn shared(&self) -> Arc<Shared> {
+        Arc::clone(&self.shared)
+    }
+
     /// Makes the batcher thread finish what is queued and end.
     pub fn stop(&self) {
         // It can only fail because the thread has ended already.
@@ -247,10 +253,10 @@ impl Engine {
 
     async fn wait_for(&self, wish: Wish, timeout: Option<Duration>) -> Result<Answer, Unavailable> {
         if self.shared.is_draining() {
-            return Err(Unavailable::Stopping);
+            return Err(self.refuse(Unavailable::Stopping));
         }
         let wait_until = timeout.map(deadline);
-        let mut pending = self.submit(wish, wait_until)?;
+        let mut pending = self.submit(wish, wait_until).map_err(|reason| self.refuse(reason))?;
         let reply = match wait_until {
             None => pending.reply_in_time().await,
             Some(deadline) => tokio::select! {
@@ -262,18 +268,27 @@ impl Engine {
         let Some(reply) = reply else {
             // The batcher drops a request unanswered when its time is over, and else only when its thread ends.
             return match wait_until {
-                Some(deadline) if deadline <= Instant::now() => Ok(Answer::TimedOut),
-                _ => Err(Unavailable::Stopping),
+                Some(deadline) if deadline <= Instant::now() => {
+                    self.shared.metrics.refusals.count(Refusal::Timeout);
+                    Ok(Answer::TimedOut)
+                }
+                _ => Err(self.refuse(Unavailable::Stopping)),
             };
         };
-        let reply = reply?;
+        let reply = reply.map_err(|reason| self.refuse(reason))?;
         let answer = match reply.told {
             Told::Outcome(outcome) => Answer::Decided(outcome, reply.lapses),
             Told::Superseded => Answer::Superseded,
             told => unreachable!("an acquisition was answered with {told:?}"),
         };
-        answer.require_in_time()?;
+        answer.require_in_time().map_err(|reason| self.refuse(reason))?;
         Ok(answer)
+    }
+
+    /// Counts a request that is refused.
+    fn refuse(&self, reason: Unavailable) -> Unavailable {
+        self.shared.metrics.refusals.count(refusal(reason));
+        reason
     }
 
     /// What comes of a wish that does not wait for a lock.
@@ -283,7 +298,7 @@ impl Engine {
     }
 
     async fn decide(&self, wish: Wish) -> Result<Outcome, Unavailable> {
-        match self.ask(wish).await? {
+        match self.ask(wish).await.map_err(|reason| self.refuse(reason))? {
             Told::Outcome(outcome) => Ok(outcome),
             told => unreachable!("an operation was answered with {told:?}"),
         }
@@ -293,7 +308,8 @@ impl Engine {
         if names.is_empty() {
             return Ok(0);
         }
-        match self.ask(Wish::Each(names, operation)).await? {
+        let told = self.ask(Wish::Each(names, operation)).await;
+        match told.map_err(|reason| self.refuse(reason))? {
             Told::Count(count) => Ok(count),
             told => unreachable!("an operation on several was answered with {told:?}"),
         }
@@ -312,15 +328,21 @@ impl Engine {
             reply,
             put_off: None,
         };
-        match self.queue.try_send(Message::Submit(submission)) {
-            Ok(()) => Ok(Pending {
-                engine: self,
-                wanted,
-                answer: Some(answer),
-            }),
-            Err(TrySendError::Full(_)) => Err(Unavailable::Queue),
-            Err(TrySendError::Disconnected(_)) => Err(Unavailable::Stopping),
-        }
+        // Before it is taken, so that there are never less than none.
+        self.shared.metrics.queued_operations.inc();
+        let reason = match self.queue.try_send(Message::Submit(submission)) {
+            Ok(()) => {
+                return Ok(Pending {
+                    engine: self,
+                    wanted,
+                    answer: Some(answer),
+                });
+            }
+            Err(TrySendError::Full(_)) => Unavailable::Queue,
+            Err(TrySendError::Disconnected(_)) => Unavailable::Stopping,
+        };
+        self.shared.metrics.queued_operations.dec();
+        Err(reason)
     }
 
     /// Holds grants that were answered with and of which the client does not know

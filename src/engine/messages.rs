@@ -117,7 +117,7 @@ impl From<&Waiter<Parked>> for InLine {
 /// A request in a waiting line.
 #[derive(Debug)]
 pub(super) struct Parked {
-    /// When it was sent, for the first time.
+    /// When it came into line, or took over the place of one that did.
     pub(super) since: Instant,
     pub(super) wait_until: Instant,
     pub(super) reply: ReplySender,

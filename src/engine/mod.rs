@@ -59,13 +59,16 @@
 //! 408. Answers are sent only after COMMIT has returned.
 
 mod batcher;
+mod counting;
 mod decisions;
+mod feed;
 mod handle;
 mod hearing;
 mod listening;
 mod look_timers;
 mod messages;
 mod policy;
+mod readiness;
 mod shared;
 mod suspects;
 mod tasks;
@@ -73,7 +76,9 @@ mod tokens;
 mod watches;
 
 pub use batcher::Batcher;
+pub use feed::{Feed, Subscription};
 pub use handle::{Answer, Engine, Unavailable, Untold};
 pub use messages::InLine;
 pub use policy::Policy;
+pub use readiness::{Readiness, Unready};
 pub use tokens::Tokens;

@@ -1,5 +1,6 @@
 //! What an operator may set of the way in which the engine decides.
 
+use crate::db::{History, Kept};
 use crate::lock::Rules;
 
 /// What an operator may set. All but `operations_queued_max` and `waiters_max`
@@ -19,4 +20,8 @@ pub struct Policy {
     pub client_locks_max: Option<usize>,
     /// Days after which an unused row is deleted; 0 is never.
     pub prune_after_days: u32,
+    /// Whether what happens is recorded.
+    pub history: History,
+    /// Which events are kept.
+    pub events_kept: Kept,
 }

@@ -2,15 +2,19 @@
 
 use std::mem;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Mutex, MutexGuard};
+use std::sync::{Arc, Mutex, MutexGuard};
 
 use crate::db::Announcement;
+use crate::engine::feed::FeedState;
 use crate::engine::messages::Departure;
 use crate::engine::policy::Policy;
 use crate::engine::watches::Watches;
+use crate::metrics::Metrics;
 
 #[derive(Debug, Default)]
 pub(super) struct Shared {
+    /// Counted by requests, listener and batcher.
+    pub(super) metrics: Arc<Metrics>,
     /// Written by requests that were dropped, emptied by the batcher with each
     /// batch. Not bounded by itself: each entry is a request that was admitted.
     departures: Mutex<Vec<Departure>>,
@@ -20,6 +24,8 @@ pub(super) struct Shared {
     announcements: Mutex<Vec<Announcement>>,
     /// Who wants to know when something happens to a resource.
     pub(super) watches: Watches,
+    /// Who wants to know of all that happens.
+    pub(super) feed: FeedState,
     /// Written by an operator's reload, taken by the batcher with each batch.
     new_policy: Mutex<Option<Policy>>,
     /// Whether the policy bounds the locks of each client; read by requests.
@@ -33,6 +39,13 @@ pub(super) struct Shared {
 }
 
 impl Shared {
+    pub(super) fn counted_in(metrics: Arc<Metrics>) -> Self {
+        Self {
+            metrics,
+            ..Self::default()
+        }
+    }
+
     pub(super) fn add_departure(&self, departure: Departure) {
         lock(&self.departures).push(departure);
     }
@@ -78,6 +91,7 @@ impl Shared {
 
     pub(super) fn note_end(&self) {
         self.ended.store(true, Ordering::Relaxed);
+        self.feed.end();
     }
 
     pub(super) fn has_ended(&self) -> bool {
@@ -86,6 +100,7 @@ impl Shared {
 
     pub(super) fn drain(&self) {
         self.draining.store(true, Ordering::Release);
+        self.feed.end();
     }
 
     pub(super) fn is_draining(&self) -> bool {

@@ -4,13 +4,17 @@
 //! Separate from `decide`, which knows one resource and no line.
 
 mod circle;
+mod ended;
 mod together;
 
 #[cfg(test)]
 mod tests;
 
 pub use self::circle::Circle;
+use self::ended::Before;
+pub use self::ended::{End, Ended};
 use crate::clock::Timestamp;
+use crate::lock::event::{Former, Happened};
 use crate::lock::{
     Acquire, ClientName, Grant, Joined, LockedBy, Operation, Outcome, Place, ResourceName, Rows, Rules, StillWaits,
     Waiter, WaitingLines, decide,
@@ -43,6 +47,8 @@ pub struct Batch<'a, W> {
     /// Resources that are kept free for somebody who wants others too, and until
     /// when: then they have to be looked at.
     pub kept_free: Vec<(usize, Timestamp)>,
+    /// The locks that ended.
+    pub ended: Vec<Ended>,
     handed_together: usize,
 }
 
@@ -58,6 +64,7 @@ impl<'a, W: StillWaits> Batch<'a, W> {
             passed_over: Vec::new(),
             unfinished: Vec::new(),
             kept_free: Vec::new(),
+            ended: Vec::new(),
             handed_together: 0,
         }
     }
@@ -132,6 +139,13 @@ impl<'a, W: StillWaits> Batch<'a, W> {
             let (place, wait_until) = (waiter.place, waiter.wait_until);
             self.rows.note_joined(Joined { row, place, wait_until });
         }
+    }
+
+    /// Records that somebody is refused, for whom the resource at index `row` is
+    /// kept by who waits, by way of others perhaps, for itself.
+    pub fn note_deadlock(&mut self, row: usize, acquire: &Acquire, circle: &[ResourceName]) {
+        let happened = Happened::deadlock(self.now, self.rows.resource(row), acquire, circle);
+        self.rows.record(row, happened);
     }
 
     /// The lines, to look at.
@@ -284,9 +298,18 @@ impl<'a, W: StillWaits> Batch<'a, W> {
 
     fn decide(&mut self, row: usize, operation: &Operation) -> Outcome {
         let client_before = self.rows.client(self.now, row);
+        let is_recorded = self.rows.is_recorded();
+        let former = is_recorded.then(|| Former::of(self.rows.resource(row), self.now, operation));
         let (resource, tokens, change) = self.rows.resource_mut(row);
+        let before = Before::of(resource);
         let outcome = decide(self.now, &self.rules, resource, tokens, operation);
+        self.ended
+            .extend(before.and_then(|before| before.ended_by(self.now, operation, &outcome)));
         *change = (*change).max(outcome.change(operation));
+        if let Some(former) = former {
+            let happened = former.happened(self.now, operation, &outcome, resource);
+            happened.for_each(|event| self.rows.record(row, event));
+        }
         let client = self.rows.client(self.now, row);
         self.rows.recount(client_before.as_ref(), client.as_ref());
         outcome

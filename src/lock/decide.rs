@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use crate::clock::Timestamp;
+use crate::lock::event::renewals_after;
 use crate::lock::{
     Acquire, Break, BreakLock, FencingToken, FormerHolder, Grant, Likeness, Lock, LockedBy, NewLabel, Operation,
     Outcome, Release, Renew, RequestId, Resource, Snapshot,
@@ -138,6 +139,7 @@ fn decide_acquire(
         info: acquire.info.clone(),
         request: acquire.request.clone(),
         is_told_again: false,
+        renewals: 0,
     });
     Outcome::Acquired(Grant {
         fencing_token: resource.fencing_token,
@@ -197,7 +199,9 @@ fn decide_renew(now: Timestamp, resource: &mut Resource, renew: &Renew) -> Outco
     if renew.locked_by != lock.locked_by || renew.fencing_token.is_some_and(|token| token != fencing_token) {
         return Outcome::InvalidRenew;
     }
-    lock.ttl = renew.ttl.or(lock.ttl);
+    let ttl = renew.ttl.or(lock.ttl);
+    lock.renewals = renewals_after(lock, ttl, &renew.label);
+    lock.ttl = ttl;
     lock.expires_at = lock.ttl.map(|ttl| now + ttl.as_duration());
     if let NewLabel::Set(label) = &renew.label {
         lock.label.clone_from(label);

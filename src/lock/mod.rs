@@ -7,6 +7,7 @@
 mod batch;
 mod broken;
 mod decide;
+mod event;
 mod operation;
 mod request;
 mod resource;
@@ -17,9 +18,10 @@ mod waiting_line;
 #[cfg(test)]
 mod model;
 
-pub use batch::{Batch, Circle, HandOver};
+pub use batch::{Batch, Circle, End, Ended, HandOver};
 pub use broken::{Break, FormerHolder, Reason};
 pub use decide::{FencingCounter, Rules, decide};
+pub use event::{Event, EventId, EventIds, EventKind};
 pub use operation::{Acquire, BreakLock, Grant, NewLabel, Operation, Outcome, Release, Renew};
 pub use request::{Likeness, RequestId};
 pub use resource::{ClientName, FencingToken, Info, Label, Lock, LockedBy, Owner, Resource, ResourceName, Ttl};

@@ -11,6 +11,7 @@ mod history;
 mod judge;
 mod ledger;
 mod naive;
+mod recorded;
 mod starvation;
 mod turn;
 mod world;

@@ -3,6 +3,8 @@
 //! A refusal is an [`Outcome`] like any other: nothing went wrong when a lock
 //! is held by somebody else.
 
+use std::net::IpAddr;
+
 use crate::clock::Timestamp;
 use crate::lock::{
     Break, Change, ClientName, FencingToken, Info, Label, LockedBy, Owner, Reason, RequestId, ResourceName, Snapshot,
@@ -44,6 +46,8 @@ pub struct Acquire {
     pub info: Option<Info>,
     /// So that it may be sent again.
     pub request: Option<RequestId>,
+    /// From where it was asked, for the history.
+    pub address: Option<IpAddr>,
 }
 
 impl Acquire {
@@ -56,6 +60,7 @@ impl Acquire {
             client: None,
             info: None,
             request: None,
+            address: None,
         }
     }
 }
@@ -69,6 +74,8 @@ pub struct Release {
     pub fencing_token: Option<FencingToken>,
     /// So that it may be sent again.
     pub request: Option<RequestId>,
+    /// From where it was asked, for the history.
+    pub address: Option<IpAddr>,
 }
 
 impl Release {
@@ -78,6 +85,7 @@ impl Release {
             locked_by,
             fencing_token: None,
             request: None,
+            address: None,
         }
     }
 }
@@ -93,6 +101,8 @@ pub struct Renew {
     pub label: NewLabel,
     /// The grant that is meant, if not whichever stands.
     pub fencing_token: Option<FencingToken>,
+    /// From where it was asked, for the history.
+    pub address: Option<IpAddr>,
 }
 
 /// Who breaks a lock, and why.
@@ -104,6 +114,8 @@ pub struct BreakLock {
     pub reason: Reason,
     /// The grant that is meant, if not whichever stands.
     pub fencing_token: Option<FencingToken>,
+    /// From where it was asked, for the history.
+    pub address: Option<IpAddr>,
 }
 
 /// What becomes of the label of a lock that is renewed.

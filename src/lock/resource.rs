@@ -15,7 +15,7 @@ use crate::clock::Timestamp;
 use crate::limits::{
     INFO_CHARS_MAX, LABEL_CHARS_MAX, LOCKED_BY_CHARS_MAX, NAME_CHARS_MAX, OWNER_CHARS_MAX, TTL_SECONDS_MAX,
 };
-use crate::lock::{Break, RequestId};
+use crate::lock::{Break, EventId, RequestId};
 
 /// The name of a resource: 1 to 100 characters, none of them U+0000.
 ///
@@ -262,6 +262,8 @@ pub struct Lock {
     /// Whether the grant was told to that request more than once. Then it is not
     /// undone because one of the answers reached nobody.
     pub is_told_again: bool,
+    /// How many renewals there were in a row that said the same.
+    pub renewals: u32,
 }
 
 impl Lock {
@@ -286,6 +288,8 @@ pub struct Resource {
     pub release_request: Option<RequestId>,
     /// If the latest grant was broken, how. Gone with the next grant.
     pub broken: Option<Break>,
+    /// What was recorded last of it, if anything was.
+    pub last_event: Option<EventId>,
 }
 
 impl Resource {
@@ -298,6 +302,7 @@ impl Resource {
             released_at: None,
             release_request: None,
             broken: None,
+            last_event: None,
         }
     }
 

@@ -9,7 +9,8 @@ use std::collections::HashMap;
 use std::time::Duration;
 
 use crate::clock::Timestamp;
-use crate::lock::{ClientName, FencingCounter, Place, Resource, ResourceName};
+use crate::lock::event::Happened;
+use crate::lock::{ClientName, Event, EventIds, FencingCounter, FencingToken, Place, Resource, ResourceName};
 
 /// The first who waits for a resource at another server on the same database.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -58,6 +59,10 @@ pub struct Rows {
     left: Vec<(usize, Place)>,
     restated: Vec<usize>,
     unclaimed: Vec<usize>,
+    /// What happened, in its order.
+    events: Vec<Event>,
+    /// Numbers for them; `None` if nothing is recorded.
+    event_ids: Option<EventIds>,
     /// How many locks each client holds; of those who ask for more.
     held: HashMap<ClientName, usize>,
     /// By name; made when somebody asks.
@@ -78,6 +83,8 @@ impl Rows {
             left: Vec::new(),
             restated: Vec::new(),
             unclaimed: Vec::new(),
+            events: Vec::new(),
+            event_ids: None,
             held: HashMap::new(),
             index: OnceCell::new(),
         }
@@ -92,6 +99,13 @@ impl Rows {
     /// The same, with how many locks each of some clients holds.
     pub fn with_held(mut self, held: HashMap<ClientName, usize>) -> Self {
         self.held = held;
+        self
+    }
+
+    /// The same, with everything recorded that happens, under these numbers; or
+    /// nothing.
+    pub fn recorded_under(mut self, event_ids: Option<EventIds>) -> Self {
+        self.event_ids = event_ids;
         self
     }
 
@@ -175,6 +189,11 @@ impl Rows {
         &self.unclaimed
     }
 
+    /// What happened, in its order.
+    pub fn events(&self) -> &[Event] {
+        &self.events
+    }
+
     /// How many locks this client holds, if that was asked of the store; changed by
     /// what was decided since.
     pub fn locks_of(&self, client: &ClientName) -> usize {
@@ -202,6 +221,25 @@ impl Rows {
 
     pub(super) fn resource_mut(&mut self, row: usize) -> (&mut Resource, &mut FencingCounter, &mut Change) {
         (&mut self.resources[row], &mut self.tokens, &mut self.changes[row])
+    }
+
+    pub(super) fn is_recorded(&self) -> bool {
+        self.event_ids.is_some()
+    }
+
+    /// Records what happened at a row, if anything is recorded.
+    pub(super) fn record(&mut self, row: usize, happened: Happened) {
+        let Some(ids) = &mut self.event_ids else {
+            return;
+        };
+        let id = ids.take();
+        let resource = &mut self.resources[row];
+        self.events.push(happened.numbered(id, resource));
+        // A row is not made only to say that there is something about it.
+        if resource.fencing_token != FencingToken::NONE {
+            resource.last_event = Some(id);
+            self.changes[row] = Change::Any;
+        }
     }
 
     pub(super) fn take_place(&mut self) -> Place {

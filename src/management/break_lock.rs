@@ -7,6 +7,7 @@ use clap::Args;
 use crate::db::Store;
 use crate::limits::KEPT_FREE_MAX;
 use crate::lock::{Batch, BreakLock, Operation, Outcome, Owner, Reason, ResourceName, Rules, StillWaits, WaitingLines};
+use crate::management::reload::history;
 use crate::management::{CommandError, migrated};
 use crate::settings::Settings;
 
@@ -37,6 +38,7 @@ impl Break {
     pub(super) fn run(self, settings: &Settings) -> Result<(), CommandError> {
         let database = migrated(settings)?;
         let mut store = database.into_store_of_guest()?;
+        store.record(history(settings));
         let rules = Rules {
             lock_delay: settings.lock_delay,
             kept_free_max: KEPT_FREE_MAX,
@@ -45,6 +47,7 @@ impl Break {
             by: Owner::new(&format!("cls break (uid {})", rustix::process::geteuid())),
             reason: self.reason,
             fencing_token: None,
+            address: None,
         });
         let mut outcome = None;
         let broken = store.transaction(std::slice::from_ref(&self.name), &[], &mut |now, rows| {

@@ -5,7 +5,7 @@ use std::net::SocketAddr;
 
 use thiserror::Error;
 
-use crate::db::{DatabaseError, MigrationError, StoreError, UrlError};
+use crate::db::{BackupError, DatabaseError, MigrationError, StoreError, UrlError};
 use crate::settings::SettingsError;
 use crate::tls::TlsError;
 
@@ -36,6 +36,9 @@ pub enum CommandError {
     /// Migrations cannot be listed or run.
     #[error(transparent)]
     Migration(#[from] MigrationError),
+    /// The database cannot be copied, or restored.
+    #[error(transparent)]
+    Backup(#[from] BackupError),
     /// The database cannot be served from.
     #[error("cannot serve: {0}")]
     Store(#[from] StoreError),

@@ -1,6 +1,7 @@
 //! The subcommands of `cls`, named as Django's `manage.py` names them: one
 //! command a file.
 
+mod backup;
 mod become_command;
 mod break_lock;
 mod check;
@@ -14,7 +15,9 @@ mod lock;
 mod logging;
 mod look;
 mod migrate;
+mod notify;
 mod reload;
+mod restore;
 mod revoketoken;
 mod runserver;
 mod server_options;
@@ -74,6 +77,10 @@ enum Here {
     Check(check::Check),
     /// Open the database in its own command line tool.
     Dbshell(dbshell::Dbshell),
+    /// Copy the database to a new file, whether it is served or not.
+    Backup(backup::Backup),
+    /// Put such a copy in place of the database, which no server may run on.
+    Restore(restore::Restore),
     /// Free a resource whose holder is gone, without its key and without a server.
     Break(break_lock::Break),
     /// Make a token and print its key, once: only its hash is kept.
@@ -130,7 +137,7 @@ impl Here {
     fn run(self) -> Result<(), CommandError> {
         let environment = Environment::take()?;
         let settings = environment.settings()?;
-        let logging = Logging::start(&settings.log_filter);
+        let logging = Logging::start(&settings.log_filter, settings.log_format);
         match self {
             Self::Runserver(command) => command.run(settings, environment, logging),
             Self::Migrate(command) => command.run(&settings),
@@ -138,6 +145,8 @@ impl Here {
             Self::Sqlmigrate(command) => command.run(&settings),
             Self::Check(command) => command.run(&settings),
             Self::Dbshell(command) => command.run(&settings),
+            Self::Backup(command) => command.run(&settings),
+            Self::Restore(command) => command.run(&settings),
             Self::Break(command) => command.run(&settings),
             Self::Createtoken(command) => command.run(&settings),
             Self::Listtokens(command) => command.run(&settings),

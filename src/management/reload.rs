@@ -4,7 +4,9 @@
 //! why. Connections, and those who wait, are not touched.
 
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
 
+use crate::db::{History, Kept};
 use crate::engine::{Engine, Policy};
 use crate::limits::KEPT_FREE_MAX;
 use crate::lock::Rules;
@@ -88,5 +90,20 @@ pub(super) fn policy(settings: &Settings, waiters_max: usize) -> Policy {
         waiters_per_resource_max: settings.waiters_per_resource_max,
         client_locks_max: settings.client_locks_max,
         prune_after_days: settings.prune_after_days,
+        history: history(settings),
+        events_kept: Kept {
+            events_max: Some(settings.history_events_max.into()).filter(|events_max| *events_max > 0),
+            age_max: Some(settings.history_days)
+                .filter(|days| *days > 0)
+                .map(|days| Duration::from_secs(u64::from(days) * 24 * 3600)),
+        },
+    }
+}
+
+/// Whether what happens is recorded.
+pub(super) fn history(settings: &Settings) -> History {
+    match settings.history {
+        true => History::On,
+        false => History::Off,
     }
 }

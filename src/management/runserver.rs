@@ -13,16 +13,18 @@ use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 
 use crate::access::AtRest;
 use crate::db::{Database, DatabaseUrl, IfMissing, Ownership, Target};
-use crate::engine::{Batcher, Engine, Tokens};
+use crate::engine::{Batcher, Engine, Feed, Readiness, Tokens};
 use crate::limits::{BATCHER_END_WAIT_MAX, DESCRIPTORS_RESERVED};
 use crate::management::CommandError;
 use crate::management::logging::Logging;
 use crate::management::migrate::run_plan;
+use crate::management::notify;
 use crate::management::reload::{Reload, policy, request_limits, warn_of};
+use crate::metrics::Metrics;
 use crate::resources::{Access, Context, CurrentLimits};
 use crate::rest::AllowedHosts;
 use crate::rest::throttling::{ClientWaiters, RequestRate};
-use crate::server::{Admission, ServerConfig, serve, survive_file_size_limit};
+use crate::server::{Admission, Occasions, ServerConfig, serve, survive_file_size_limit};
 use crate::settings::{Auth, Environment, KeysAtRest, Settings};
 use crate::tls::{Identity, Tls};
 
@@ -93,7 +95,9 @@ impl Runserver {
         let (store, catalog) = database.into_store_and_catalog()?;
         say("System check identified no issues (0 silenced).");
         let connections_max = connections_max(settings.connections_max, room);
-        let client_rate = settings.client_requests_per_second.map(RequestRate::new).map(Arc::new);
+        let metrics = Arc::new(Metrics::new());
+        let client_rate = settings.client_requests_per_second;
+        let client_rate = client_rate.map(|rate| Arc::new(RequestRate::new(rate, Arc::clone(&metrics))));
         let config = ServerConfig {
             workers: settings.workers,
             keep_alive: settings.keep_alive,
@@ -107,6 +111,7 @@ impl Runserver {
                 request_rate: client_rate.clone().filter(|_| auth == Auth::Off),
             },
             tls: identity.map(present),
+            drain: settings.drain,
         };
         let tls = config.tls.clone();
         let waiters_max = settings.waiters_max.min(waiters_that_leave_room(connections_max));
@@ -114,19 +119,23 @@ impl Runserver {
             Auth::Off => Access::Open,
             Auth::Required => Access::Tokens(Tokens::watch(catalog.clone())?, client_rate, catalog.clone()),
         };
-        let (engine, batcher) = Batcher::spawn(store, policy(&settings, waiters_max))?;
+        let (engine, batcher) = Batcher::spawn(store, policy(&settings, waiters_max), Arc::clone(&metrics))?;
         let announce = |bound: SocketAddr| {
             let owner = format!("cls runserver {bound} (pid {})", std::process::id());
             if let Some(Err(error)) = ownership.as_mut().map(|ownership| ownership.describe(&owner)) {
                 log::warn!("cannot write down who owns the database: {error}");
             }
             banner(bound, &url, auth, tls.is_some());
+            notify::ready();
         };
         let limits = Arc::new(CurrentLimits::new(request_limits(&settings)));
         let context = Context {
             engine: engine.clone(),
+            feed: Feed::spawn(&engine, catalog.clone())?,
+            readiness: Readiness::of(catalog.clone()),
             registrar: catalog.registrar(),
             catalog,
+            metrics,
             limits: Arc::clone(&limits),
             access,
             at_rest: match (settings.locked_by_at_rest, &settings.secret_key) {
@@ -144,7 +153,13 @@ impl Runserver {
             limits,
             waiters_max,
         };
-        let served = system.block_on(serve(listener, context, config, announce, move || reload.run()));
+        let drain = config.drain;
+        let occasions = Occasions {
+            announce,
+            reload: move || notify::around_reload(|| reload.run()),
+            stop: move || notify::stopping(drain),
+        };
+        let served = system.block_on(serve(listener, context, config, occasions));
         let is_ended = end(engine, batcher);
         served?;
         if !is_ended {

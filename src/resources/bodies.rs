@@ -9,9 +9,9 @@ use utoipa::ToSchema;
 
 use crate::access::{Token, Verb};
 use crate::clock::Timestamp;
-use crate::db::ListRow;
+use crate::db::{ListRow, RecordedEvent};
 use crate::engine::InLine;
-use crate::lock::{Break, FencingToken, Grant, Place, ResourceName, Snapshot, Ttl};
+use crate::lock::{Break, EventKind, FencingToken, Grant, Place, ResourceName, Snapshot, Ttl};
 use crate::rest::ETag;
 
 /// What the original answers when it did what was asked.
@@ -34,6 +34,28 @@ pub(super) struct WithResource<T> {
     #[serde(flatten)]
     pub(super) said: T,
     pub(super) resource: Representation,
+}
+
+/// That the process answers.
+#[derive(Serialize, ToSchema)]
+pub(super) struct Health {
+    pub(super) healthy: bool,
+}
+
+/// That the server can do its work.
+#[derive(Serialize, ToSchema)]
+pub(super) struct Ready {
+    pub(super) ready: bool,
+}
+
+/// That it cannot, and why.
+#[derive(Serialize, ToSchema)]
+pub(super) struct NotReady {
+    pub(super) ready: bool,
+    /// What is not as it should be: `database`, `migrations` or `draining`.
+    pub(super) failed: &'static str,
+    /// Why, for people.
+    pub(super) reason: String,
 }
 
 /// Why a wait is refused that would never end.
@@ -118,6 +140,70 @@ impl Representation {
             waiters: usize::try_from(row.waiters)
                 .unwrap_or(usize::MAX)
                 .saturating_add(waiting_here),
+        }
+    }
+}
+
+/// Something that happened.
+#[derive(Serialize, ToSchema)]
+pub(super) struct Event<'e> {
+    /// Its number, which rises.
+    #[schema(minimum = 1)]
+    id: i64,
+    /// `acquired`, `renewed` (the first and the last of a run of renewals), `released`, `expired`, `broken`, or
+    /// `deadlock`: somebody was refused who would have waited for itself.
+    event: &'e str,
+    /// The name of the resource.
+    resource: &'e str,
+    /// Of the grant that it is about; of a deadlock, of the lock in the way.
+    #[schema(minimum = 0)]
+    fencing_token: i64,
+    /// The name of the token of the lock's holder; of a deadlock, of whoever was refused.
+    #[schema(required)]
+    owner: Option<&'e str>,
+    /// What that said for people.
+    #[schema(required)]
+    label: Option<&'e str>,
+    /// Seconds for which the lock was to last.
+    #[schema(required)]
+    ttl: Option<i64>,
+    /// When it happened.
+    #[serde(serialize_with = "rfc3339")]
+    #[schema(required, value_type = String, format = DateTime)]
+    at: Option<Timestamp>,
+    /// When the lock ends, or was to end.
+    #[serde(serialize_with = "rfc3339")]
+    #[schema(required, value_type = Option<String>, format = DateTime)]
+    expires_at: Option<Timestamp>,
+    /// The name of the token of whoever asked for it.
+    #[schema(required)]
+    asked_by: Option<&'e str>,
+    /// From where.
+    #[schema(required)]
+    address: Option<&'e str>,
+    /// Why, for people.
+    #[schema(required)]
+    reason: Option<&'e str>,
+}
+
+impl<'e> Event<'e> {
+    /// As somebody may see it who may see everything, or else only names that
+    /// begin as theirs do: the reason of a deadlock names others.
+    pub(super) fn of(event: &'e RecordedEvent, sees_all: bool) -> Self {
+        let names_others = event.event == EventKind::Deadlock.as_str();
+        Self {
+            id: event.id,
+            event: &event.event,
+            resource: &event.resource,
+            fencing_token: event.fencing_token,
+            owner: event.owner.as_deref(),
+            label: event.label.as_deref(),
+            ttl: event.ttl,
+            at: Some(event.at()),
+            expires_at: event.expires_at(),
+            asked_by: event.asked_by.as_deref(),
+            address: event.address.as_deref(),
+            reason: event.reason.as_deref().filter(|_| sees_all || !names_others),
         }
     }
 }

@@ -5,8 +5,9 @@ use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 
 use crate::access::AtRest;
 use crate::db::{Catalog, Registrar};
-use crate::engine::Engine;
+use crate::engine::{Engine, Feed, Readiness};
 use crate::limits::{TIMEOUT_SECONDS_MAX, TTL_SECONDS_MAX};
+use crate::metrics::Metrics;
 use crate::resources::permissions::{Access, Caller};
 use crate::resources::serializers::{Fields, Reading};
 use crate::rest::Request;
@@ -21,6 +22,8 @@ pub struct Context {
     pub engine: Engine,
     /// What lists.
     pub catalog: Catalog,
+    /// What tells what happens.
+    pub feed: Feed,
     /// What an operator allows, as it is at each time.
     pub limits: Arc<CurrentLimits>,
     /// Who is let in.
@@ -31,6 +34,10 @@ pub struct Context {
     pub registrar: Registrar,
     /// Who waits.
     pub client_waiters: Arc<ClientWaiters>,
+    /// What counts.
+    pub metrics: Arc<Metrics>,
+    /// Whether all this can be used.
+    pub readiness: Readiness,
 }
 
 impl Context {

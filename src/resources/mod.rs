@@ -3,6 +3,7 @@
 
 mod bodies;
 mod context;
+mod event_filters;
 mod filters;
 #[cfg(test)]
 mod fuzz;
@@ -17,6 +18,7 @@ mod views;
 pub use context::{Context, CurrentLimits, RequestLimits};
 pub use permissions::{Access, Caller, SESSION_COOKIE, require_csrf_token, session_of};
 pub use views::{
-    AcquireView, BreakView, CheckView, LocksView, ReleaseView, RenewView, ResourceListView, ResourceView, SchemaView,
-    TerraformView, TokenListView, TokenView, WaitersView,
+    AcquireView, BreakView, CheckView, EventListView, EventStreamView, HealthView, HistoryView, LocksView, MetricsView,
+    ReadyView, ReleaseView, RenewView, ResourceListView, ResourceView, SchemaView, TerraformView, TokenListView,
+    TokenView, WaitersView,
 };

@@ -46,10 +46,7 @@ impl Access {
     /// Errors: 401 if they show no good token, 403 if a page of this session did
     /// not send it, 429 if they ask too often, 503 if nobody can know.
     pub async fn caller(&self, request: &Request) -> Result<Caller, ApiException> {
-        let Self::Tokens(tokens, request_rate, catalog) = self else {
-            return Ok(Caller::Anybody);
-        };
-        if let Some(id) = session_of(request) {
+        if let (Self::Tokens(tokens, request_rate, catalog), Some(id)) = (self, session_of(request)) {
             if let Some(request_rate) = request_rate {
                 // By the address, and first: whether it is one is looked for in the table.
                 request_rate.require(request.client()).await?;
@@ -57,7 +54,10 @@ impl Access {
             // Apart, because each request that waits would hold room for it.
             return Box::pin(known_by_session(tokens, catalog, request, &id)).await;
         }
-        let caller = known(tokens, request).await;
+        let caller = self.caller_at_any_rate(request).await;
+        let Self::Tokens(_, request_rate, _) = self else {
+            return caller;
+        };
         if let Some(request_rate) = request_rate {
             // Who shows no good token is known by the address: so guesses are bounded.
             let client = caller
@@ -66,6 +66,15 @@ impl Access {
             request_rate.require(client).await?;
         }
         caller
+    }
+
+    /// The same for what may be asked at any rate; without sessions, which are
+    /// looked for in the table.
+    pub(super) async fn caller_at_any_rate(&self, request: &Request) -> Result<Caller, ApiException> {
+        match self {
+            Self::Open => Ok(Caller::Anybody),
+            Self::Tokens(tokens, ..) => known(tokens, request).await,
+        }
     }
 
     /// Who shows this key to begin a session; `None` if it is none of a good

@@ -5,7 +5,9 @@
 //! (`MAX_TTL`, `MAX_TIMEOUT`) shows in the field errors only.
 
 mod answers;
+mod events;
 mod fields;
+mod operating;
 mod operations;
 mod parts;
 mod people;
@@ -34,7 +36,8 @@ Each path is the same without its final slash, and `/resource/` is the same as `
 A resource whose name has a slash is below `/locks/`: `/locks/deploy%2Fprod/` and `/locks/deploy%2Fprod/check/` do \
 what `/resources/{name}/` and `/resources/{name}/check/` do. OPTIONS is answered \
 everywhere, HEAD wherever GET is. Texts are read as Django REST framework reads them: numbers may come as text and \
-text as numbers, white space around them does not count, unknown fields are ignored.";
+text as numbers, white space around them does not count, unknown fields are ignored. Every answer has an \
+`X-Request-ID`: that of the request, if it had one of 1 to 100 visible ASCII characters.";
 
 /// Only other schemes have some.
 const NO_SCOPES: [&str; 0] = [];
@@ -75,12 +78,14 @@ fn document() -> OpenApi {
     let tags = [
         ("resources", "What can be locked: one at a time."),
         ("lists", "Many at once."),
+        ("events", "What happened, and what happens."),
         (
             "terraform",
             "States that Terraform and OpenTofu lock, with LOCK and UNLOCK or the methods here.",
         ),
         ("tokens", "Who may do what; for a token with the verb `admin`."),
         ("schema", "This document."),
+        ("operating", "What those ask who watch the server."),
     ];
     let tags = tags.map(|(name, description)| {
         let mut tag = Tag::new(name);

@@ -134,6 +134,7 @@ impl<'d> Fields<'d> {
                         client: None,
                         info: None,
                         request,
+                        address: None,
                     },
                     timeout: wait_of(timeout.flatten()),
                 })
@@ -167,6 +168,7 @@ impl<'d> Fields<'d> {
                 request: request.filter(|_| is_valid),
                 locked_by,
                 fencing_token,
+                address: None,
             },
             errors: (!is_valid).then_some(self.errors),
         })
@@ -205,6 +207,7 @@ impl<'d> Fields<'d> {
                 ttl,
                 label,
                 fencing_token,
+                address: None,
             }),
             _ => Err(self.errors),
         }

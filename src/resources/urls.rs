@@ -26,8 +26,18 @@ pub enum Route<'p> {
     Locks,
     /// `/terraform/{name}/`
     Terraform(Cow<'p, str>),
+    /// `/events/`
+    Events,
+    /// `/events/stream/`
+    EventStream,
     /// `/schema/`
     Schema,
+    /// `/metrics/`
+    Metrics,
+    /// `/healthz/`
+    Health,
+    /// `/readyz/`
+    Ready,
     /// `/tokens/`
     Tokens,
     /// `/tokens/{id}/`
@@ -36,7 +46,7 @@ pub enum Route<'p> {
     Waiters(Cow<'p, str>),
 }
 
-/// What can be done to a resource by POST.
+/// What can be done to a resource by POST, or be seen of it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Action {
     /// What PUT does.
@@ -49,6 +59,8 @@ pub enum Action {
     Check,
     /// Free it without its key.
     Break,
+    /// See what happened to it.
+    History,
 }
 
 /// The prefix, and how the original's URL file spells it.
@@ -66,12 +78,13 @@ const TOKENS: &str = "/tokens/";
 /// Who stands in line for a resource.
 const WAITERS: &str = "waiters";
 
-const ACTIONS: [(&str, Action); 5] = [
+const ACTIONS: [(&str, Action); 6] = [
     ("acquire", Action::Acquire),
     ("release", Action::Release),
     ("renew", Action::Renew),
     ("check", Action::Check),
     ("break", Action::Break),
+    ("history", Action::History),
 ];
 
 /// What is at `path`, if anything.
@@ -96,7 +109,12 @@ fn route_of<'p, 'r>(path: &'p str, keep: impl Fn(&'p str) -> Cow<'r, str>) -> Op
     match path {
         "/resources/" | "/resources" => return Some(Route::Resources),
         "/locks/" | "/locks" => return Some(Route::Locks),
+        "/events/" | "/events" => return Some(Route::Events),
+        "/events/stream/" | "/events/stream" => return Some(Route::EventStream),
         "/schema/" | "/schema" => return Some(Route::Schema),
+        "/metrics/" | "/metrics" => return Some(Route::Metrics),
+        "/healthz/" | "/healthz" => return Some(Route::Health),
+        "/readyz/" | "/readyz" => return Some(Route::Ready),
         "/tokens/" | "/tokens" => return Some(Route::Tokens),
         _ => {}
     }
@@ -219,6 +237,13 @@ mod tests {
             ("/locks", Some(Route::Locks)),
             ("/schema/", Some(Route::Schema)),
             ("/schema", Some(Route::Schema)),
+            ("/metrics/", Some(Route::Metrics)),
+            ("/metrics", Some(Route::Metrics)),
+            ("/healthz/", Some(Route::Health)),
+            ("/healthz", Some(Route::Health)),
+            ("/readyz/", Some(Route::Ready)),
+            ("/readyz", Some(Route::Ready)),
+            ("/healthz/a/", None),
             ("/resources/a/acquire/", action("a", Action::Acquire)),
             ("/resources/a/release", action("a", Action::Release)),
             ("/resource/a/renew/", action("a", Action::Renew)),

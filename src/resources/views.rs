@@ -1,8 +1,11 @@
 //! The views: who answers at which path.
 
 mod actions;
+mod events;
+mod health;
 mod list;
 mod locks;
+mod metrics;
 mod resource;
 mod schema;
 mod terraform;
@@ -15,6 +18,7 @@ use crate::db::StoreError;
 use crate::engine::Unavailable;
 use crate::limits::RETRY_AFTER;
 use crate::lock::ClientName;
+use crate::metrics::Refusal;
 use crate::resources::Context;
 use crate::resources::bodies::Error;
 use crate::resources::permissions::Caller;
@@ -23,8 +27,11 @@ use crate::rest::throttling::Waiting;
 use crate::rest::{Render, Request, Response};
 
 pub use actions::{AcquireView, BreakView, CheckView, ReleaseView, RenewView};
+pub use events::{EventListView, EventStreamView, HistoryView};
+pub use health::{HealthView, ReadyView};
 pub use list::ResourceListView;
 pub use locks::LocksView;
+pub use metrics::MetricsView;
 pub use resource::ResourceView;
 pub use schema::SchemaView;
 pub use terraform::TerraformView;
@@ -81,7 +88,10 @@ fn no_chance(error: impl std::fmt::Display) -> ApiException {
 /// Errors: 429 if as many wait as may.
 fn may_wait<'c>(context: &'c Context, request: &Request, caller: &Caller) -> Result<Waiting<'c>, ApiException> {
     let waiting = context.client_waiters.enter(caller.client(request));
-    waiting.ok_or_else(|| ApiException::throttled("too many requests of this client wait", RETRY_AFTER))
+    waiting.ok_or_else(|| {
+        context.metrics.refusals.count(Refusal::ClientWaiters);
+        ApiException::throttled("too many requests of this client wait", RETRY_AFTER)
+    })
 }
 
 /// Among whose locks those count that a request acquires, where they are bounded.

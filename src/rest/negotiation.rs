@@ -3,6 +3,10 @@
 
 use std::cmp::Reverse;
 
+use actix_web::HttpRequest;
+use actix_web::http::Method;
+use actix_web::http::header::ACCEPT;
+
 use crate::rest::exceptions::ApiException;
 use crate::rest::media_type::MediaType;
 use crate::rest::renderers::{Renderer, Selected};
@@ -51,10 +55,16 @@ pub fn select_renderer(
     })
 }
 
-/// Whether a browser asks for something to look at: `Accept` names HTML and not
-/// JSON, and the query has no `format`. Then the framework's browsable API
-/// answers; whoever takes anything gets JSON.
-pub fn prefers_page(accept: Option<&str>, query: &str) -> bool {
+/// Whether somebody only looks, and rather at a page than at JSON.
+pub fn prefers_page(http: &HttpRequest) -> bool {
+    let accept = http.headers().get(ACCEPT).and_then(|accept| accept.to_str().ok());
+    matches!(*http.method(), Method::GET | Method::HEAD) && names_page(accept, http.uri().query().unwrap_or_default())
+}
+
+/// Whether a browser asks: `Accept` names HTML and not JSON, and the query has no
+/// `format`. Then the framework's browsable API answers; whoever takes anything
+/// gets JSON.
+fn names_page(accept: Option<&str>, query: &str) -> bool {
     const OFFERED: [Renderer; 2] = [
         Renderer::JSON,
         Renderer {
@@ -119,7 +129,7 @@ mod tests {
             (Some(BROWSER), "format=json", false),
             (Some(BROWSER), "page=2&format=", false),
         ] {
-            assert_eq!(prefers_page(accept, query), is_preferred, "{accept:?} {query}");
+            assert_eq!(names_page(accept, query), is_preferred, "{accept:?} {query}");
         }
     }
 

@@ -65,6 +65,13 @@ impl Renderer {
         syntax: Syntax::Json,
     };
 
+    /// Events as they happen (HTML, section 9.2); what is no stream is JSON.
+    pub const EVENT_STREAM: Self = Self {
+        media_type: "text/event-stream",
+        format: "event-stream",
+        syntax: Syntax::Json,
+    };
+
     /// drf-spectacular's `OpenApiJsonRenderer`.
     pub const OPENAPI_JSON: Self = Self {
         media_type: "application/vnd.oai.openapi+json",

@@ -3,14 +3,13 @@
 
 use std::borrow::Cow;
 use std::future::poll_fn;
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::pin::{Pin, pin};
 use std::task::{Context, Poll};
 
 use actix_web::body::{BodySize, BoxBody, MessageBody};
 use actix_web::http::header::{
-    ACCEPT, AUTHORIZATION, CONTENT_LENGTH, CONTENT_TYPE, COOKIE, HeaderName, HeaderValue, IF_NONE_MATCH,
-    TRANSFER_ENCODING,
+    AUTHORIZATION, CONTENT_LENGTH, CONTENT_TYPE, COOKIE, HeaderName, HeaderValue, IF_NONE_MATCH, TRANSFER_ENCODING,
 };
 use actix_web::http::{ConnectionType, Method};
 use actix_web::web::{self, Bytes, BytesMut, Payload};
@@ -23,7 +22,6 @@ use crate::rest::body_room::{BodyRoom, Taken};
 use crate::rest::conditional::ETag;
 use crate::rest::exceptions::ApiException;
 use crate::rest::hosts::{host_of, name_of};
-use crate::rest::negotiation::prefers_page;
 use crate::rest::parsers::{self, Data};
 use crate::rest::prefer::preference;
 use crate::rest::query::Query;
@@ -68,6 +66,11 @@ impl Request {
         self.http.peer_addr()
     }
 
+    /// The address at the other end, of IPv4 if it is one.
+    pub fn address(&self) -> Option<IpAddr> {
+        self.peer().map(|peer| peer.ip().to_canonical())
+    }
+
     /// Its method.
     pub fn method(&self) -> &Method {
         self.http.method()
@@ -109,13 +112,6 @@ impl Request {
             let pairs = header.split(';').filter_map(|pair| pair.trim().split_once('='));
             pairs.filter(|(found, _)| *found == name).map(|(_, value)| value).next()
         })
-    }
-
-    /// Whether somebody only looks, and rather at a page than at JSON.
-    pub fn prefers_page(&self) -> bool {
-        let http = &self.http;
-        matches!(*http.method(), Method::GET | Method::HEAD)
-            && prefers_page(self.header(ACCEPT).as_deref(), http.uri().query().unwrap_or_default())
     }
 
     /// Whether its connection is encrypted.

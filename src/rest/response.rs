@@ -1,17 +1,34 @@
 //! What a view answers.
 
-use actix_web::http::StatusCode;
-use actix_web::http::header::{HeaderName, HeaderValue};
+use std::pin::Pin;
 
-use crate::rest::renderers::Render;
+use actix_web::http::StatusCode;
+use actix_web::http::header::{CONTENT_TYPE, HeaderName, HeaderValue};
+use actix_web::web::Bytes;
+
+use crate::rest::renderers::{Render, Rendered};
+
+/// Pieces of an answer.
+pub(super) type Stream = Pin<Box<dyn futures_util::Stream<Item = Bytes>>>;
 
 /// A status, headers and perhaps data for a renderer.
 pub struct Response {
     pub(super) status: StatusCode,
     pub(super) data: Option<Box<dyn Render>>,
+    /// What follows, piece by piece, in place of data.
+    pub(super) stream: Option<Stream>,
     /// Apart from the others, so that most answers allocate nothing for it.
     first_header: Option<(HeaderName, HeaderValue)>,
     more_headers: Vec<(HeaderName, HeaderValue)>,
+}
+
+/// Text that is written already: the same in every syntax.
+struct Written(String);
+
+impl Render for Written {
+    fn to_json(&self, _indent: usize) -> Rendered {
+        Ok(self.0.clone().into_bytes())
+    }
 }
 
 impl Response {
@@ -21,6 +38,20 @@ impl Response {
             data: Some(Box::new(data)),
             ..Self::without_data(status)
         }
+    }
+
+    /// 200 and pieces of an event stream, as they come.
+    pub fn stream(pieces: impl futures_util::Stream<Item = Bytes> + 'static) -> Self {
+        Self {
+            stream: Some(Box::pin(pieces)),
+            ..Self::without_data(StatusCode::OK)
+        }
+    }
+
+    /// An answer in a format that no renderer writes, whatever was negotiated.
+    pub fn text(content_type: &'static str, text: String) -> Self {
+        let content_type = HeaderValue::from_static(content_type);
+        Self::new(StatusCode::OK, Written(text)).with_header(CONTENT_TYPE, content_type)
     }
 
     /// 204.
@@ -53,6 +84,7 @@ impl Response {
         Self {
             status,
             data: None,
+            stream: None,
             first_header: None,
             more_headers: Vec::new(),
         }

@@ -10,13 +10,14 @@ use std::collections::hash_map::RandomState;
 use std::fmt;
 use std::hash::BuildHasher;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use actix_web::HttpRequest;
 use tokio::time::sleep;
 
 use crate::limits::{CLIENTS_COUNTED_MAX, THROTTLED_DELAY};
+use crate::metrics::{Metrics, Refusal};
 use crate::rest::exceptions::ApiException;
 
 /// Who sends requests, as far as a bound is one for each client.
@@ -127,6 +128,8 @@ pub struct Throttled {
 pub struct RequestRate {
     interval: Duration,
     clients: Clients<Asked>,
+    /// Who is refused is counted there.
+    metrics: Arc<Metrics>,
 }
 
 /// What a client has left.
@@ -138,10 +141,11 @@ struct Asked {
 
 impl RequestRate {
     /// At least one a second.
-    pub fn new(per_second: u32) -> Self {
+    pub fn new(per_second: u32, metrics: Arc<Metrics>) -> Self {
         Self {
             interval: SECOND / per_second.max(1),
             clients: Clients::new(),
+            metrics,
         }
     }
 
@@ -164,7 +168,7 @@ impl RequestRate {
     /// Errors: it is one too many. Of those whose buckets are not full
     /// CLIENTS_COUNTED_MAX are known; one that is beyond is not counted.
     pub fn admit(&self, client: Client, now: Instant) -> Result<(), Throttled> {
-        self.clients.with_shard(&client, |shard| {
+        let admitted = self.clients.with_shard(&client, |shard| {
             if shard.len() >= CLIENTS_COUNTED_MAX / SHARDS && !shard.contains_key(&client) {
                 shard.retain(|_, asked| asked.requests.full_at > now || asked.refusals.full_at > now);
                 if shard.len() >= CLIENTS_COUNTED_MAX / SHARDS {
@@ -183,7 +187,8 @@ impl RequestRate {
                     Err(_) => THROTTLED_DELAY,
                 },
             })
-        })
+        });
+        admitted.inspect_err(|_| self.metrics.refusals.count(Refusal::Throttled))
     }
 }
 
@@ -288,7 +293,7 @@ mod tests {
 
     #[test]
     fn one_seconds_worth_may_come_at_once_and_then_one_each_interval() {
-        let (rate, start) = (RequestRate::new(4), Instant::now());
+        let (rate, start) = (RequestRate::new(4, Arc::default()), Instant::now());
         let admit = |ms| rate.admit(number(1), start + Duration::from_millis(ms));
 
         for _ in 0..4 {
@@ -310,7 +315,7 @@ mod tests {
 
     #[test]
     fn who_is_refused_more_often_than_it_may_ask_is_answered_late() {
-        let (rate, start) = (RequestRate::new(2), Instant::now());
+        let (rate, start) = (RequestRate::new(2, Arc::default()), Instant::now());
         let delay = |ms| {
             let admitted = rate.admit(number(1), start + Duration::from_millis(ms));
             admitted.err().map(|throttled| throttled.delay)
@@ -325,7 +330,7 @@ mod tests {
 
     #[test]
     fn the_table_has_a_bound_and_room_again_when_buckets_are_full() {
-        let (rate, start) = (RequestRate::new(1), Instant::now());
+        let (rate, start) = (RequestRate::new(1, Arc::default()), Instant::now());
         let count = u32::try_from(2 * CLIENTS_COUNTED_MAX).expect("it fits");
         let entries = || -> usize {
             let shards = rate.clients.shards.iter();

@@ -1,6 +1,7 @@
 //! The life of a request in Django REST framework's order: negotiate, then who
 //! asks, then the method, then whatever the view does.
 
+use std::convert::Infallible;
 use std::panic::AssertUnwindSafe;
 
 use actix_web::http::header::{
@@ -9,7 +10,7 @@ use actix_web::http::header::{
 };
 use actix_web::http::{Method, StatusCode};
 use actix_web::{HttpResponse, HttpResponseBuilder};
-use futures_util::FutureExt;
+use futures_util::{FutureExt, StreamExt};
 use serde::Serialize;
 
 use crate::rest::authentication::CHALLENGE;
@@ -49,6 +50,10 @@ pub trait View {
     /// What it can answer in; the first is what answers if nothing is said.
     const RENDERERS: &'static [Renderer] = &[Renderer::JSON];
 
+    /// Whether `Accept` and `?format=` are asked what it answers in; if not it is
+    /// the first, whatever they say.
+    const NEGOTIATES: bool = true;
+
     /// Who sends requests, as far as the view wants to know.
     type User;
 
@@ -65,7 +70,10 @@ pub trait View {
 /// Answers a request by a view. A panic is answered 500 and ends nothing else.
 pub async fn dispatch<V: View>(view: &V, mut request: Request) -> HttpResponse {
     let response = AssertUnwindSafe(answer(view, &mut request)).catch_unwind().await;
-    let mut response = response.unwrap_or_else(|_| html_page(StatusCode::INTERNAL_SERVER_ERROR));
+    let mut response = response.unwrap_or_else(|_| {
+        log::error!("view {} panicked; please report it", V::NAME);
+        html_page(StatusCode::INTERNAL_SERVER_ERROR)
+    });
     request.skip_body().await.close_if_malformed(&mut response);
     request.answered_by(response)
 }
@@ -150,7 +158,7 @@ pub async fn dispatch_to_page<V: View>(
         .is_some_and(|media_type| media_type == Renderer::JSON.media_type);
     if is_json {
         let (head, body) = response.into_parts();
-        // All of it is there: nothing that a view answers is a stream.
+        // All of it is there: JSON is no stream.
         let json = actix_web::body::MessageBody::try_into_bytes(body).unwrap_or_default();
         let head = head.set_body(actix_web::body::BoxBody::new(()));
         let body = page(&request, &head, &String::from_utf8_lossy(&json));
@@ -166,11 +174,15 @@ pub async fn dispatch_to_page<V: View>(
 }
 
 async fn answer<V: View>(view: &V, request: &mut Request) -> HttpResponse {
-    let negotiated = select_renderer(
-        V::RENDERERS,
-        request.header(ACCEPT).as_deref(),
-        request.query().value("format"),
-    );
+    let negotiated = if V::NEGOTIATES {
+        select_renderer(
+            V::RENDERERS,
+            request.header(ACCEPT).as_deref(),
+            request.query().value("format"),
+        )
+    } else {
+        Ok(Selected::first_of(V::RENDERERS))
+    };
     answer_as(view, request, negotiated).await
 }
 
@@ -207,8 +219,20 @@ async fn answer_as<V: View>(
 fn render(mut response: Response, selected: Selected) -> HttpResponse {
     let mut builder = HttpResponseBuilder::new(response.status);
     let headers = response.take_headers();
+    let stream = response.stream.take();
     let mut http = match response.data.map(|data| selected.render(data.as_ref())) {
-        None => builder.finish(),
+        None => match stream {
+            None => builder.finish(),
+            Some(pieces) => {
+                let mut http = builder.streaming(pieces.map(Ok::<_, Infallible>));
+                set(
+                    &mut http,
+                    CONTENT_TYPE,
+                    HeaderValue::from_static(Renderer::EVENT_STREAM.media_type),
+                );
+                http
+            }
+        },
         Some(Ok(body)) => {
             let mut http = builder.body(body);
             set(

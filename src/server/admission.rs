@@ -10,6 +10,7 @@ use actix_web::http::header::UPGRADE;
 
 use super::OpenConnection;
 use crate::limits::RETRY_AFTER;
+use crate::resources::urls::Route;
 use crate::rest::exceptions::ApiException;
 use crate::rest::throttling::{Client, RequestRate};
 use crate::rest::{AllowedHosts, is_cross_site};
@@ -40,19 +41,27 @@ impl From<ApiException> for Refusal {
 }
 
 impl Admission {
+    /// Lets in what is for `route`. Who watches the server is let in at any rate,
+    /// and by connections beyond the bound, which is when that matters most; who
+    /// asks only whether it lives or is ready, by whatever name. Says whether the
+    /// connection may stay open.
+    ///
     /// Errors: too many connections are open, the host is not served, what
     /// follows is not going to be HTTP, a page of another site sent it, or the
     /// client has asked too often.
-    pub(super) fn admit(&self, http: &HttpRequest) -> Result<(), Refusal> {
+    pub(super) fn admit(&self, http: &HttpRequest, route: Option<&Route<'_>>) -> Result<bool, Refusal> {
+        let is_probe = matches!(route, Some(Route::Health | Route::Ready));
+        let is_watching = is_probe || matches!(route, Some(Route::Metrics));
         let connection = http.conn_data::<OpenConnection>();
-        if connection.is_some_and(|connection| connection.refused) {
+        let may_stay = connection.is_none_or(|connection| !connection.refused);
+        if !may_stay && !is_watching {
             let exception = ApiException {
                 closes_connection: true,
                 ..ApiException::service_unavailable("too many connections are open", RETRY_AFTER)
             };
             return Err(exception.into());
         }
-        if !self.hosts.allow(http) {
+        if !is_probe && !self.hosts.allow(http) {
             return Err(ApiException::suspicious_operation().into());
         }
         if leaves_http(http) {
@@ -65,11 +74,11 @@ impl Admission {
         if changes_from_elsewhere(http) {
             return Err(ApiException::permission_denied().into());
         }
-        let Some(request_rate) = &self.request_rate else {
-            return Ok(());
+        let Some(request_rate) = self.request_rate.as_ref().filter(|_| !is_watching) else {
+            return Ok(may_stay);
         };
         let admitted = request_rate.admit(Client::of(http), Instant::now());
-        admitted.map_err(|throttled| Refusal {
+        admitted.map(|()| may_stay).map_err(|throttled| Refusal {
             exception: ApiException::too_soon(throttled.wait),
             delay: throttled.delay,
         })

@@ -39,11 +39,15 @@ impl Settings {
             ("MAX_TIMEOUT", self.max_timeout != new.max_timeout),
             ("LOCK_DELAY", self.lock_delay != new.lock_delay),
             ("PRUNE_AFTER_DAYS", self.prune_after_days != new.prune_after_days),
+            ("HISTORY", self.history != new.history),
+            ("HISTORY_DAYS", self.history_days != new.history_days),
+            ("HISTORY_EVENTS_MAX", self.history_events_max != new.history_events_max),
         ] {
             changes.made.extend(differs.then_some(name));
         }
         for (name, differs) in [
             ("DATABASE_URL", self.database_url != new.database_url),
+            ("LOG_FORMAT", self.log_format != new.log_format),
             ("TLS_CERT", !is_tls_kept),
             ("TLS_KEY", !is_tls_kept),
             ("AUTH", self.auth != new.auth),
@@ -57,6 +61,7 @@ impl Settings {
             ),
             ("CLIENT_WAITERS_MAX", self.client_waiters_max != new.client_waiters_max),
             ("KEEP_ALIVE_SECONDS", self.keep_alive != new.keep_alive),
+            ("DRAIN_SECONDS", self.drain != new.drain),
             ("CONNECTIONS_MAX", self.connections_max != new.connections_max),
             (
                 "OPERATIONS_QUEUED_MAX",
@@ -76,6 +81,9 @@ impl Settings {
             max_timeout: new.max_timeout,
             lock_delay: new.lock_delay,
             prune_after_days: new.prune_after_days,
+            history: new.history,
+            history_days: new.history_days,
+            history_events_max: new.history_events_max,
             ..self.clone()
         };
         (settings, changes)
@@ -104,9 +112,11 @@ mod tests {
         match name {
             "DATABASE_URL" => "sqlite://other.sqlite3",
             "RUST_LOG" => "error",
+            "LOG_FORMAT" => "json",
             "AUTH" => "required",
             "ALLOWED_HOSTS" => "other",
             "LOCKED_BY_AT_REST" => "hashed",
+            "HISTORY" => "off",
             "SECRET_KEY" => "another key of at least 32 characters",
             _ => "77",
         }

@@ -21,6 +21,10 @@ fn a_resource_shows_its_state_its_line_and_its_history() {
     assert_eq!(held.status, 200);
     let browser = open(&server, "deploy%2Fprod");
     eventually("it is held", PAGE_WAIT_MAX, || browser.text("#state") == "Held");
+    eventually("it is live", PAGE_WAIT_MAX, || browser.text("#live") == "Live");
+    eventually("its history is there", PAGE_WAIT_MAX, || {
+        browser.text("#history").contains("Acquired")
+    });
     assert!(browser.text("#facts").contains("release 7"));
     assert!(browser.text("#facts").contains("9 min"));
     assert_eq!(browser.text("#nobody"), "Nobody waits.");
@@ -32,6 +36,7 @@ fn a_resource_shows_its_state_its_line_and_its_history() {
         browser.open(&browser.url());
         browser.text("#waiters").contains("release 8")
     });
+    eventually("it is live again", PAGE_WAIT_MAX, || browser.text("#live") == "Live");
     let released = server
         .client()
         .request("DELETE", "/locks/deploy%2Fprod/", r#"{"locked_by": "k"}"#);
@@ -39,6 +44,9 @@ fn a_resource_shows_its_state_its_line_and_its_history() {
 
     eventually("the next holds it", PAGE_WAIT_MAX, || {
         browser.text("#facts").contains("release 8") && browser.text("#nobody") == "Nobody waits."
+    });
+    eventually("the release is history", PAGE_WAIT_MAX, || {
+        browser.text("#history").contains("Released")
     });
     assert_eq!(browser.complaints(), [""; 0]);
 }
@@ -85,6 +93,9 @@ fn a_lock_is_broken_after_it_was_asked_for_twice() {
     assert_eq!(holders(), ["0"]);
     assert!(server.select("SELECT broken FROM resources")[0].contains("host 7 is <b>gone</b>"));
     assert!(!browser.has("#break:not([hidden])"));
+    eventually("it is history", PAGE_WAIT_MAX, || {
+        browser.text("#history").contains("host 7 is <b>gone</b>")
+    });
     assert_eq!(browser.complaints(), [""; 0]);
 }
 

@@ -76,11 +76,12 @@ fn whose_token_is_revoked_is_out() {
 fn locks_come_and_go_without_a_reload() {
     let server = Server::start();
     let browser = open(&server);
+    eventually("it is live", PAGE_WAIT_MAX, || browser.text("#live") == "Live");
     browser.run("window.isTheSamePage = true");
     shows(&browser, &[]);
 
     take(&mut server.client(), "b", r#"{"locked_by": "k", "label": "of b"}"#);
-    take(&mut server.client(), "a%2Fb", r#"{"locked_by": "k", "ttl": 8}"#);
+    take(&mut server.client(), "a%2Fb", r#"{"locked_by": "k", "ttl": 3}"#);
     shows(&browser, &["a/b", "b"]);
     assert!(browser.text("#rows").contains("of b"));
     shows(&browser, &["b"]);

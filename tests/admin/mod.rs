@@ -5,6 +5,7 @@ mod breaking;
 mod browsable;
 mod locks;
 mod looks;
+mod scale;
 mod sessions;
 mod tokens;
 mod tokens_page;

@@ -4,6 +4,7 @@
 //! processes. An operation that was under way when it broke, or was answered
 //! 503, may or may not have happened; every other answer is a fact.
 
+mod backup;
 mod clock;
 mod connections;
 mod corrupt;

@@ -1,13 +1,18 @@
 //! The commands of `cls`: what they print, what they refuse, what they leave
 //! behind. Where Django has a command of that name the text is Django's.
 
+mod backup;
 mod dbshell;
 mod failures;
+mod logging;
 mod migrate;
 mod postgres;
+mod restore;
+mod restore_postgres;
 mod runserver;
 mod settings;
 mod showmigrations;
+mod upgrade;
 
 use std::path::Path;
 use std::process::{Command, Output};
@@ -44,13 +49,7 @@ impl Desk {
     }
 
     fn sql(&self, statement: &str) -> String {
-        let output = Command::new("sqlite3")
-            .arg(self.path().join("db.sqlite3"))
-            .arg(statement)
-            .output()
-            .expect("sqlite3 is installed");
-        assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
-        String::from_utf8_lossy(&output.stdout).trim().to_owned()
+        sql_in(&self.path().join("db.sqlite3"), statement)
     }
 
     /// What a command that succeeds prints; it complains about nothing.
@@ -82,6 +81,14 @@ impl Desk {
         assert_eq!(self.content(), before, "{arguments:?} left something behind");
         line
     }
+}
+
+/// What SQL on a file answers.
+fn sql_in(file: &Path, statement: &str) -> String {
+    let output = Command::new("sqlite3").arg(file).arg(statement).output();
+    let output = output.expect("sqlite3 is installed");
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    String::from_utf8_lossy(&output.stdout).trim().to_owned()
 }
 
 /// The migrations in the folder of a kind of database, oldest first: name, and

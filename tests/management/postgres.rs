@@ -168,7 +168,7 @@ fn the_printed_sql_makes_what_a_migration_makes() {
     let made = by_hand.database.sql(columns);
     assert_eq!(made, migrated.database.sql(columns));
     let of_resources = made.iter().filter(|column| column.starts_with("resources|"));
-    assert_eq!(of_resources.count(), 17);
+    assert_eq!(of_resources.count(), 19);
     for name in names.iter().rev() {
         by_hand
             .database

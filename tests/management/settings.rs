@@ -10,6 +10,7 @@ fn each_wrong_setting_is_named_with_what_it_may_be() {
         ("WORKERS", "0", "1 to 1024"),
         ("WORKERS", "two", "1 to 1024"),
         ("KEEP_ALIVE_SECONDS", "0", "1 to 86400"),
+        ("DRAIN_SECONDS", "3601", "0 to 3600"),
         ("CONNECTIONS_MAX", "-1", "1 to 10000000"),
         ("OPERATIONS_QUEUED_MAX", "0", "1 to 10000000"),
         ("WAITERS_MAX", "1e3", "0 to 10000000"),

@@ -74,6 +74,11 @@ impl Replicas {
         self.servers.iter().map(|server| server.address).collect()
     }
 
+    /// What they share.
+    pub fn database(&self) -> &PostgresDatabase {
+        &self.database
+    }
+
     fn client(&self, replica: usize) -> Client {
         self.servers[replica].client()
     }

@@ -21,6 +21,7 @@ mod postgres;
 mod prefer;
 mod release;
 mod renew;
+mod request_ids;
 mod retries;
 mod schema;
 mod schemathesis;
@@ -154,7 +155,7 @@ fn since(earlier: Instant, later: Instant) -> Duration {
 }
 
 /// Somebody else who has the database locked until the value is dropped.
-enum Blocker {
+pub enum Blocker {
     Sqlite(Child),
     /// It ends with its session.
     Postgres {
@@ -163,7 +164,7 @@ enum Blocker {
 }
 
 impl Blocker {
-    fn lock(server: &Server) -> Self {
+    pub fn lock(server: &Server) -> Self {
         use std::io::{BufRead, BufReader, Write};
         if server.is_on_postgres() {
             let mut session = server.postgres().session();

@@ -72,6 +72,9 @@ impl Document {
             "Validity",
             "NotHeld",
             "LockInfo",
+            "Health",
+            "Ready",
+            "NotReady",
             "WaiterShown",
             "TokenPage",
             "WaiterPage",
@@ -202,7 +205,7 @@ fn no_path_is_left_out() {
     let routes = source.lines().filter_map(|line| line.trim().strip_prefix("/// `/"));
     let routes: BTreeSet<&str> = routes.filter_map(|route| route.strip_suffix('`')).collect();
 
-    assert_eq!(routes.len(), 9, "{routes:?}");
+    assert_eq!(routes.len(), 14, "{routes:?}");
     for route in routes {
         let prefix = route.split("{action}").next().expect("one piece at least");
         let found = described.iter().filter(|path| path[1..].starts_with(prefix));
@@ -317,6 +320,16 @@ fn what_is_answered_is_described() {
     ask("/resources/{name}/release/", "POST", "", &[json], &mine, 400);
     ask("/resources/{name}/renew/", "POST", "", &[json, prefer], &mine, 400);
     ask("/resources/{name}/acquire/", "POST", "", &[json], &longer, 200);
+    const EVENTS: &str = "/events/";
+    const HISTORY: &str = "/resources/{name}/history/";
+    ask(HISTORY, "GET", "", &[], "", 200);
+    ask(HISTORY, "GET", "?page=99", &[], "", 404);
+    ask(HISTORY, "GET", "?page_size=0", &[], "", 400);
+    ask(EVENTS, "GET", "?ordering=-id", &[], "", 200);
+    ask(EVENTS, "GET", "?page=99", &[], "", 404);
+    ask(EVENTS, "GET", "?since=x&event=x", &[], "", 400);
+    // Its 200 does not end; tests of the stream read it.
+    ask("/events/stream/", "GET", "?since=x", &[], "", 400);
     ask(LIST, "GET", "", &[], "", 200);
     ask(LIST, "GET", "?page=9", &[], "", 404);
     ask(LIST, "GET", "?page_size=0&ordering=x", &[], "", 400);
@@ -353,6 +366,9 @@ fn what_is_answered_is_described() {
     ask("/schema/", "GET", "?format=yaml", &[], "", 200);
     ask("/schema/", "GET", "", &[("Accept", "application/yaml")], "", 200);
     ask("/schema/", "GET", "?format=xml", &[], "", 404);
+    for template in ["/metrics/", "/healthz/", "/readyz/"] {
+        ask(template, "GET", "?format=xml", &[("Accept", "text/html")], "", 200);
+    }
     for name in ["a%2Fb", &long] {
         let status = if name == long { 400 } else { 404 };
         hold(

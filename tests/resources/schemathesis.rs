@@ -42,6 +42,8 @@ fn run_against(server: &Server) {
     let output = Command::new(program)
         .args(["run", &format!("{}/schema/", server.base_url())])
         .args(["--exclude-checks", &EXCLUDED_CHECKS.join(",")])
+        // An answer that does not end.
+        .args(["--exclude-path", "/events/stream/"])
         .args(["--warnings", WARNINGS])
         .args(["--generation-deterministic", "--continue-on-failure"])
         .args(["--max-examples", EXAMPLES, "--request-timeout", "10", "--no-color"])

@@ -2,19 +2,21 @@ BEGIN;
 
 WITH locked AS MATERIALIZED (
     SELECT ctid, id, name, has_waiters, locked_by, ttl, acquired_at_us, expires_at_us, released_at_us, fencing_token,
-           label, acquire_request, release_request, told_again, owner, broken, client, info
+           label, acquire_request, release_request, told_again, owner, broken, client, info, renewals, last_event_id
       FROM resources
      WHERE name = ANY ($1)
      ORDER BY name
        FOR UPDATE
 )
-SELECT now_us, block,
+SELECT now_us, block, event_blocks,
        id, ctid::text, name, has_waiters, locked_by, ttl, acquired_at_us, expires_at_us, released_at_us, fencing_token,
-       label, acquire_request, release_request, told_again, owner, broken, client, info
+       label, acquire_request, release_request, told_again, owner, broken, client, info, renewals, last_event_id
   FROM (SELECT clock_us() AS now_us,
                CASE WHEN pg_sequence_last_value('fencing_tokens') = $2
                THEN $3
-               ELSE nextval('fencing_tokens') END AS block
+               ELSE nextval('fencing_tokens') END AS block,
+               CASE WHEN $4 > 0 AND pg_advisory_xact_lock_shared($5) IS NOT NULL
+               THEN ARRAY(SELECT nextval('lock_event_ids') FROM generate_series(1, $6)) END AS event_blocks
           FROM (SELECT count(*) AS rows FROM locked) AS all_locked
          WHERE rows >= 0) AS moment
   LEFT JOIN locked ON TRUE;
@@ -35,7 +37,7 @@ SELECT now_us, number,
                    WHERE waiters.name = resources.name
                      AND greatest(seen_us, $1) + $2 > now_us) END,
        locked_by, ttl, acquired_at_us, expires_at_us, released_at_us, fencing_token,
-       label, acquire_request, release_request, told_again, owner, broken, client, info
+       label, acquire_request, release_request, told_again, owner, broken, client, info, renewals, last_event_id
   FROM unnest($3) WITH ORDINALITY AS wanted (wanted_name, number)
  CROSS JOIN (SELECT clock_us() AS now_us) AS moment
   LEFT JOIN resources ON name = wanted_name;
@@ -72,6 +74,10 @@ DELETE FROM waiters
    AND waiters.replica = $3
    AND waiters.place = gone.place;
 
+WITH recorded AS (
+INSERT INTO lock_events (id, at_us, fencing_token, event, resource, previous_id, ttl, expires_at_us, owner, label, asked_by, reason, address)
+SELECT * FROM unnest($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13)
+)
 UPDATE resources
    SET fencing_token = changed.fencing_token,
        locked_by = changed.locked_by,
@@ -86,10 +92,35 @@ UPDATE resources
        acquired_at_us = changed.acquired_at_us,
        expires_at_us = changed.expires_at_us,
        released_at_us = changed.released_at_us,
-       told_again = changed.told_again
-  FROM unnest($1, $2::tid[], $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16)
+       told_again = changed.told_again,
+       renewals = changed.renewals,
+       last_event_id = changed.last_event_id
+  FROM unnest($14, $15::tid[], $16, $17, $18, $19, $20, $21, $22, $23, $24, $25, $26, $27, $28, $29, $30, $31)
     AS changed (id, position, fencing_token, locked_by, label, owner, client, info, acquire_request, release_request, broken,
-                ttl, acquired_at_us, expires_at_us, released_at_us, told_again)
+                ttl, acquired_at_us, expires_at_us, released_at_us, told_again, renewals, last_event_id)
+ WHERE resources.ctid = changed.position
+   AND resources.id = changed.id;
+
+UPDATE resources
+   SET fencing_token = changed.fencing_token,
+       locked_by = changed.locked_by,
+       label = changed.label,
+       owner = changed.owner,
+       client = changed.client,
+       info = changed.info,
+       acquire_request = changed.acquire_request,
+       release_request = changed.release_request,
+       broken = changed.broken,
+       ttl = changed.ttl,
+       acquired_at_us = changed.acquired_at_us,
+       expires_at_us = changed.expires_at_us,
+       released_at_us = changed.released_at_us,
+       told_again = changed.told_again,
+       renewals = changed.renewals,
+       last_event_id = changed.last_event_id
+  FROM unnest($1, $2::tid[], $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18)
+    AS changed (id, position, fencing_token, locked_by, label, owner, client, info, acquire_request, release_request, broken,
+                ttl, acquired_at_us, expires_at_us, released_at_us, told_again, renewals, last_event_id)
  WHERE resources.ctid = changed.position
    AND resources.id = changed.id;
 

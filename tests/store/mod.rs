@@ -96,6 +96,7 @@ fn renew(locked_by: &str, ttl_seconds: i64, label: NewLabel) -> Operation {
         ttl: Ttl::from_seconds(ttl_seconds),
         label,
         fencing_token: None,
+        address: None,
     })
 }
 

@@ -2,7 +2,7 @@
 
 use std::cell::RefCell;
 
-use central_locking_system::db::Store;
+use central_locking_system::db::{History, Store};
 use central_locking_system::lock::NewLabel;
 use diesel::connection::{Instrumentation, InstrumentationEvent, set_default_instrumentation};
 
@@ -56,7 +56,10 @@ pub(super) fn statements_of<B: Backend>(work: impl FnOnce(&B, &mut B::Store)) ->
 
 /// Batches that make a row and change it, and count the locks of a client.
 pub(super) fn some_batches<B: Backend>(_: &B, store: &mut B::Store) {
+    store.record(History::On);
     run(store, &[("a", acquire("k", Some(60)))]);
+    // The first is recorded, the second not.
+    run(store, &[("a", renew("k", 90, NewLabel::Kept))]);
     run(store, &[("a", renew("k", 90, NewLabel::Kept))]);
     run(store, &[("a", release("k"))]);
     store.read(&[name("a")]).expect("it is read");

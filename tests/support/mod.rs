@@ -4,6 +4,7 @@
 mod browser;
 mod certificates;
 mod client;
+mod event_stream;
 mod lossy;
 mod machine;
 mod planted;
@@ -17,6 +18,7 @@ mod wire;
 pub use browser::Browser;
 pub use certificates::{Certified, Days};
 pub use client::{Answer, Client};
+pub use event_stream::EventStream;
 pub use lossy::LossyProxy;
 pub use machine::Machine;
 pub use postgres::{Cluster, PostgresDatabase, PsqlSession};

@@ -46,6 +46,13 @@ impl PostgresReaders {
         work(&mut conn).map_err(failed)
     }
 
+    pub(super) fn in_use(&self) -> usize {
+        let state = self.pool.get().map(Pool::state);
+        state.map_or(0, |state| {
+            state.connections.saturating_sub(state.idle_connections) as usize
+        })
+    }
+
     fn pool(&self) -> &Pool<Sessions> {
         self.pool.get_or_init(|| {
             Pool::builder()

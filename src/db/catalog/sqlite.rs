@@ -61,6 +61,10 @@ impl SqliteReaders {
         self.clock
     }
 
+    pub(super) fn in_use(&self) -> usize {
+        *self.turns.taken.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
     pub(super) fn shut(&self) -> Door<'_> {
         // What it guards is whole whatever panicked.
         let mut served = self.served.write().unwrap_or_else(PoisonError::into_inner);

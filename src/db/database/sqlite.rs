@@ -2,6 +2,7 @@
 
 use std::fs::{File, OpenOptions};
 use std::io::{self, Read};
+use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 
 use diesel::connection::SimpleConnection;
@@ -9,6 +10,7 @@ use diesel::dsl::sql;
 use diesel::prelude::*;
 use diesel::sql_types::{BigInt, Text};
 use diesel::sqlite::SqliteConnection;
+use percent_encoding::{AsciiSet, CONTROLS, percent_encode};
 
 use crate::db::catalog::AnyConnection;
 use crate::db::database::{DatabaseError, IfMissing};
@@ -31,7 +33,7 @@ pub(in crate::db) struct SqliteDatabase {
 impl SqliteDatabase {
     /// Opens the file and makes sure that it is whole and ours. Whatever is
     /// refused is left as it was.
-    pub(super) fn open(path: &Path, if_missing: IfMissing) -> Result<Self, DatabaseError> {
+    pub(in crate::db) fn open(path: &Path, if_missing: IfMissing) -> Result<Self, DatabaseError> {
         let path = std::path::absolute(path).map_err(|e| DatabaseError::unusable(path, e))?;
         let refused = |e: ConnectionError| DatabaseError::Refused {
             path: path.clone(),
@@ -44,9 +46,7 @@ impl SqliteDatabase {
         // SQLite follows links, and looks for the log beside the file that it finds.
         let path = path.canonicalize().map_err(|e| DatabaseError::unusable(&path, e))?;
         // Read-only: closing it again after a refusal must not write to a damaged file.
-        let mut reader = SqliteConnection::establish(&uri(&path, "ro")).map_err(refused)?;
-        examine(&path, &mut reader).map_err(|e| e.in_file(&path))?;
-        drop(reader);
+        drop(open_to_read(&path)?);
         let conn = SqliteConnection::establish(&uri(&path, "rw")).map_err(refused)?;
         let mut database = Self { path, conn };
         database.batch_execute(&format!("PRAGMA busy_timeout = {};", BUSY_WAIT_MAX.as_millis()))?;
@@ -54,12 +54,17 @@ impl SqliteDatabase {
     }
 
     /// Its migrations.
-    pub(super) fn migrations(&mut self) -> Result<Migrations<'_>, DatabaseError> {
+    pub(in crate::db) fn migrations(&mut self) -> Result<Migrations<'_>, DatabaseError> {
         let has_history = has_table(&mut self.conn, HISTORY_TABLE).map_err(|e| DatabaseError::Refused {
             path: self.path.clone(),
             reason: e.to_string(),
         })?;
         Ok(Migrations::on_sqlite(&mut self.conn, has_history)?)
+    }
+
+    /// The connection and the file behind it.
+    pub(in crate::db) fn into_parts(self) -> (PathBuf, SqliteConnection) {
+        (self.path, self.conn)
     }
 
     /// The table of tokens in it.
@@ -98,9 +103,24 @@ impl SqliteDatabase {
     }
 }
 
+/// Opens the file at `path`, which is absolute, to read from it, and makes sure
+/// that it is whole and ours.
+pub(in crate::db) fn open_to_read(path: &Path) -> Result<SqliteConnection, DatabaseError> {
+    let opened = SqliteConnection::establish(&uri(path, "ro"));
+    let mut reader = opened.map_err(|e| DatabaseError::Refused {
+        path: path.to_owned(),
+        reason: e.to_string(),
+    })?;
+    examine(path, &mut reader).map_err(|e| e.in_file(path))?;
+    Ok(reader)
+}
+
 /// The name by which SQLite opens `path` and never creates it.
 pub(in crate::db) fn uri(path: &Path, mode: &str) -> String {
-    format!("file://{}?mode={mode}", path.display())
+    /// What ends a path in a URI, or begins a code.
+    const CODED: &AsciiSet = &CONTROLS.add(b'?').add(b'#').add(b'%');
+    let path = percent_encode(path.as_os_str().as_bytes(), CODED);
+    format!("file://{path}?mode={mode}")
 }
 
 /// Whether the header of the file at `path` bears the mark of the first
@@ -136,16 +156,18 @@ fn probe(path: &Path, if_missing: IfMissing) -> Result<bool, DatabaseError> {
         io::ErrorKind::IsADirectory => DatabaseError::Directory(path.to_owned()),
         _ => DatabaseError::unusable(path, e),
     })?;
-    let mut head = Vec::new();
-    file.by_ref()
-        .take(MAGIC.len() as u64)
-        .read_to_end(&mut head)
-        .map_err(|e| DatabaseError::unusable(path, e))?;
-    if head.is_empty() || head == MAGIC {
-        Ok(true)
-    } else {
-        Err(DatabaseError::NotADatabase(path.to_owned()))
+    match begins_as_database(&mut file) {
+        Ok(true) => Ok(true),
+        Ok(false) => Err(DatabaseError::NotADatabase(path.to_owned())),
+        Err(error) => Err(DatabaseError::unusable(path, error)),
     }
+}
+
+/// Whether SQLite would open the file: it is one of its own, or empty.
+pub(in crate::db) fn begins_as_database(file: &mut File) -> io::Result<bool> {
+    let mut head = Vec::new();
+    file.take(MAGIC.len() as u64).read_to_end(&mut head)?;
+    Ok(head.is_empty() || head == MAGIC)
 }
 
 enum Finding {

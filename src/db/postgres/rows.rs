@@ -12,7 +12,8 @@ use crate::clock::Timestamp;
 use crate::db::models::ResourceRow;
 use crate::db::postgres::failed;
 use crate::db::postgres::statements::{
-    CountHeld, InsertResources, LockResources, ReadResources, RowAddress, UpdateResources,
+    CountHeld, InsertEvents, InsertResources, LockResources, ReadResources, RowAddress, UpdateAndRecord,
+    UpdateResources,
 };
 use crate::db::schema::resources;
 use crate::db::{Seen, StoreError};
@@ -24,12 +25,22 @@ pub(super) struct LockedRows {
     pub(super) now: Timestamp,
     /// The first number of the block that may be given from.
     pub(super) block: i64,
+    /// The blocks of numbers for events, if those are recorded.
+    pub(super) event_blocks: Option<Vec<i64>>,
     /// In the order of names that were asked for.
     pub(super) resources: Vec<Resource>,
     /// What else their rows say.
     pub(super) marks: Vec<RowMarks>,
     /// Whether the transaction itself made some of them.
     pub(super) inserted: bool,
+}
+
+/// Which numbers a batch wants.
+#[derive(Clone, Copy)]
+pub(super) struct Wanted {
+    /// As [`LockResources`] has it.
+    pub(super) block: i64,
+    pub(super) event_blocks: i64,
 }
 
 /// What a row says beside the resource.
@@ -48,6 +59,7 @@ impl RowMarks {
 struct Read {
     now: Timestamp,
     block: i64,
+    event_blocks: Option<Vec<i64>>,
     rows: HashMap<String, (RowMarks, ResourceRow)>,
 }
 
@@ -65,13 +77,13 @@ struct Read {
 pub(super) fn lock(
     conn: &mut PgConnection,
     names: &[ResourceName],
-    block: i64,
+    wanted: Wanted,
     begin: &str,
 ) -> Result<LockedRows, StoreError> {
     let mut sorted: Vec<_> = names.iter().map(ResourceName::as_str).collect();
     sorted.sort_unstable();
     conn.batch_execute(begin).map_err(failed)?;
-    let mut read = lock_rows(conn, &sorted, block)?;
+    let mut read = lock_rows(conn, &sorted, wanted)?;
     // All that were missing at some time: with what is rolled back go the rows that were made before.
     let mut made = BTreeSet::new();
     for _ in 0..INSERT_ATTEMPTS_MAX {
@@ -86,27 +98,43 @@ pub(super) fn lock(
         }
         let missing: Vec<_> = made.iter().copied().collect();
         InsertResources { names: &missing }.execute(conn).map_err(failed)?;
-        read = lock_rows(conn, &sorted, read.block)?;
+        let wanted = Wanted {
+            block: read.block,
+            ..wanted
+        };
+        read = lock_rows(conn, &sorted, wanted)?;
     }
     Err(StoreError::Failed("somebody else deletes rows all the time".to_owned()))
 }
 
-fn lock_rows(conn: &mut PgConnection, names: &[&str], block: i64) -> Result<Read, StoreError> {
-    type Answer = (i64, i64, Option<(RowAddress, String, bool, ResourceRow)>);
-    let answer: Vec<Answer> = LockResources { names, block }.load(conn).map_err(failed)?;
-    let (now_us, block) = match answer.first() {
-        Some((now_us, block, _)) => (*now_us, *block),
+fn lock_rows(conn: &mut PgConnection, names: &[&str], wanted: Wanted) -> Result<Read, StoreError> {
+    type Answer = (
+        i64,
+        i64,
+        Option<Vec<i64>>,
+        Option<(RowAddress, String, bool, ResourceRow)>,
+    );
+    let answer: Vec<Answer> = LockResources {
+        names,
+        block: wanted.block,
+        event_blocks: wanted.event_blocks,
+    }
+    .load(conn)
+    .map_err(failed)?;
+    let (now_us, block, event_blocks) = match answer.first() {
+        Some((now_us, block, event_blocks, _)) => (*now_us, *block, event_blocks.clone()),
         None => {
             return Err(StoreError::Failed(
                 "the database did not say what time it is".to_owned(),
             ));
         }
     };
-    let rows = answer.into_iter().filter_map(|(_, _, row)| row);
+    let rows = answer.into_iter().filter_map(|(.., row)| row);
     let rows = rows.map(|(address, name, has_waiters, row)| (name, (RowMarks { address, has_waiters }, row)));
     Ok(Read {
         now: Timestamp::from_us(now_us),
         block,
+        event_blocks,
         rows: rows.collect(),
     })
 }
@@ -125,6 +153,7 @@ fn in_order(mut read: Read, names: &[ResourceName], inserted: bool) -> Result<Lo
     Ok(LockedRows {
         now: read.now,
         block: read.block,
+        event_blocks: read.event_blocks,
         resources,
         marks,
         inserted,
@@ -192,17 +221,23 @@ fn into_resource(row: ResourceRow, name: &ResourceName) -> Result<Resource, Stor
         .map_err(|column| StoreError::Failed(format!("row {name:?} of table resources has an impossible {column}")))
 }
 
-/// Writes what changed. Says whether that was anything.
+/// Writes what changed, and what happened. Says whether that was anything.
 pub(super) fn save(conn: &mut PgConnection, rows: &Rows, marks: &[RowMarks]) -> Result<bool, StoreError> {
     let mut update = UpdateResources::default();
     for (row, resource, _) in rows.changed() {
         update.push(&marks[row].address, resource);
     }
     let changed = update.rows();
-    if changed == 0 {
-        return Ok(false);
-    }
-    match update.execute(conn).map_err(failed)? {
+    let written = match (changed, rows.events()) {
+        (0, []) => return Ok(false),
+        (0, events) => return InsertEvents::of(events).execute(conn).map(|_| true).map_err(failed),
+        (_, []) => update.execute(conn),
+        (_, events) => {
+            let record = InsertEvents::of(events);
+            UpdateAndRecord { update, record }.execute(conn)
+        }
+    };
+    match written.map_err(failed)? {
         written if written == changed => Ok(true),
         written => Err(StoreError::Failed(format!("wrote {written} of {changed} rows"))),
     }

@@ -34,6 +34,15 @@ pub(in crate::db) enum AdvisoryLock {
     Serve = 1,
     /// To change the schema.
     Migrate = 2,
+    /// To append events; transactions share it.
+    Record = 3,
+}
+
+impl AdvisoryLock {
+    /// As PostgreSQL numbers it.
+    pub(in crate::db) const fn key(self) -> i64 {
+        LOCK_CLASS << 32 | self as i64
+    }
 }
 
 /// Connects to a database that can be written to.
@@ -179,7 +188,7 @@ pub(in crate::db) fn take(
     share: Share,
     wait_max: Duration,
 ) -> Result<(), DatabaseError> {
-    let key = LOCK_CLASS << 32 | lock as i64;
+    let key = lock.key();
     let function = match share {
         Share::Alone => "SELECT pg_try_advisory_lock(",
         Share::WithOthers => "SELECT pg_try_advisory_lock_shared(",

@@ -9,13 +9,19 @@ use diesel::prelude::*;
 use diesel::query_builder::{AstPass, Query, QueryFragment, QueryId};
 use diesel::sql_types::{Array, BigInt, Bool, Nullable, Text};
 
-use crate::db::models::{COMPOSED, Columns, NUMBERS, TEXTS};
-use crate::lock::Resource;
+use crate::db::models::{COMPOSED, Columns, EVENT_COLUMNS, EventColumns, NUMBERS, TEXTS};
+use crate::db::postgres::session::AdvisoryLock;
+use crate::lock::{Event, Resource};
 
 /// Where a locked row is: its number, and its position in the file (ctid). That
 /// stays where it is for as long as the row is locked, and takes no second
 /// search through an index.
 pub(super) type RowAddress = (i64, String);
+
+/// A transaction has it from before it takes numbers for its events until it has
+/// ended, with all others that do: by that those who read know who may still add
+/// some.
+const RECORDING: i64 = AdvisoryLock::Record.key();
 
 /// Locks the rows of some names, in the order of names, and then asks for the
 /// time and for fencing tokens: the block that the session has, if nobody has
@@ -29,6 +35,8 @@ pub(super) struct LockResources<'a> {
     /// The first token of the block that the session has; 0 if it has none, or
     /// wants another.
     pub(super) block: i64,
+    /// How many blocks of numbers for events are wanted.
+    pub(super) event_blocks: i64,
 }
 
 /// What `ResourceRow` takes.
@@ -47,11 +55,18 @@ type ResourceColumns = (
     Nullable<Text>,
     Nullable<Text>,
     Nullable<Text>,
+    Nullable<BigInt>,
+    Nullable<BigInt>,
 );
 
-/// now_us, block, and the row, if there is any at all: where it is, name,
+/// now_us, block, the blocks for events, and the row, if there is any at all: where it is, name,
 /// has_waiters, and the rest.
-pub(super) type LockedRow = (BigInt, BigInt, Nullable<((BigInt, Text), Text, Bool, ResourceColumns)>);
+pub(super) type LockedRow = (
+    BigInt,
+    BigInt,
+    Nullable<Array<BigInt>>,
+    Nullable<((BigInt, Text), Text, Bool, ResourceColumns)>,
+);
 
 impl QueryId for LockResources<'_> {
     type QueryId = LockResources<'static>;
@@ -67,7 +82,7 @@ impl QueryFragment<Pg> for LockResources<'_> {
         out.push_sql(
             "WITH locked AS MATERIALIZED (\n    \
              SELECT ctid, id, name, has_waiters, locked_by, ttl, acquired_at_us, expires_at_us, released_at_us, fencing_token,\n           \
-             label, acquire_request, release_request, told_again, owner, broken, client, info\n      \
+             label, acquire_request, release_request, told_again, owner, broken, client, info, renewals, last_event_id\n      \
              FROM resources\n     \
              WHERE name = ANY (",
         );
@@ -77,9 +92,9 @@ impl QueryFragment<Pg> for LockResources<'_> {
              ORDER BY name\n       \
              FOR UPDATE\n\
              )\n\
-             SELECT now_us, block,\n       \
+             SELECT now_us, block, event_blocks,\n       \
              id, ctid::text, name, has_waiters, locked_by, ttl, acquired_at_us, expires_at_us, released_at_us, fencing_token,\n       \
-             label, acquire_request, release_request, told_again, owner, broken, client, info\n  \
+             label, acquire_request, release_request, told_again, owner, broken, client, info, renewals, last_event_id\n  \
              FROM (SELECT clock_us() AS now_us,\n               \
              CASE WHEN pg_sequence_last_value('fencing_tokens') = ",
         );
@@ -91,7 +106,19 @@ impl QueryFragment<Pg> for LockResources<'_> {
         out.push_bind_param::<BigInt, _>(&self.block)?;
         out.push_sql(
             "\n               \
-             ELSE nextval('fencing_tokens') END AS block\n          \
+             ELSE nextval('fencing_tokens') END AS block,\n               \
+             CASE WHEN ",
+        );
+        out.push_bind_param::<BigInt, _>(&self.event_blocks)?;
+        out.push_sql(" > 0 AND pg_advisory_xact_lock_shared(");
+        out.push_bind_param::<BigInt, _>(&RECORDING)?;
+        out.push_sql(
+            ") IS NOT NULL\n               \
+             THEN ARRAY(SELECT nextval('lock_event_ids') FROM generate_series(1, ",
+        );
+        out.push_bind_param::<BigInt, _>(&self.event_blocks)?;
+        out.push_sql(
+            ")) END AS event_blocks\n          \
              FROM (SELECT count(*) AS rows FROM locked) AS all_locked\n         \
              WHERE rows >= 0) AS moment\n  \
              LEFT JOIN locked ON TRUE",
@@ -175,7 +202,7 @@ impl QueryFragment<Pg> for ReadResources<'_> {
         out.push_sql(
             " > now_us) END,\n       \
              locked_by, ttl, acquired_at_us, expires_at_us, released_at_us, fencing_token,\n       \
-             label, acquire_request, release_request, told_again, owner, broken, client, info\n  \
+             label, acquire_request, release_request, told_again, owner, broken, client, info, renewals, last_event_id\n  \
              FROM unnest(",
         );
         out.push_bind_param::<Array<Text>, _>(&self.names)?;
@@ -275,7 +302,9 @@ impl QueryFragment<Pg> for UpdateResources<'_> {
              acquired_at_us = changed.acquired_at_us,\n       \
              expires_at_us = changed.expires_at_us,\n       \
              released_at_us = changed.released_at_us,\n       \
-             told_again = changed.told_again\n  \
+             told_again = changed.told_again,\n       \
+             renewals = changed.renewals,\n       \
+             last_event_id = changed.last_event_id\n  \
              FROM unnest(",
         );
         out.push_bind_param::<Array<BigInt>, _>(&self.ids)?;
@@ -298,7 +327,7 @@ impl QueryFragment<Pg> for UpdateResources<'_> {
         out.push_sql(
             ")\n    \
              AS changed (id, position, fencing_token, locked_by, label, owner, client, info, acquire_request, release_request, broken,\n                \
-             ttl, acquired_at_us, expires_at_us, released_at_us, told_again)\n \
+             ttl, acquired_at_us, expires_at_us, released_at_us, told_again, renewals, last_event_id)\n \
              WHERE resources.ctid = changed.position\n   \
              AND resources.id = changed.id",
         );
@@ -307,3 +336,110 @@ impl QueryFragment<Pg> for UpdateResources<'_> {
 }
 
 impl RunQueryDsl<PgConnection> for UpdateResources<'_> {}
+
+/// Both in one round trip.
+pub(super) struct UpdateAndRecord<'a> {
+    pub(super) update: UpdateResources<'a>,
+    pub(super) record: InsertEvents<'a>,
+}
+
+impl QueryId for UpdateAndRecord<'_> {
+    type QueryId = UpdateAndRecord<'static>;
+    const HAS_STATIC_QUERY_ID: bool = true;
+}
+
+impl QueryFragment<Pg> for UpdateAndRecord<'_> {
+    fn walk_ast<'b>(&'b self, mut out: AstPass<'_, 'b, Pg>) -> QueryResult<()> {
+        out.push_sql("WITH recorded AS (\n");
+        self.record.walk_ast(out.reborrow())?;
+        out.push_sql("\n)\n");
+        self.update.walk_ast(out)
+    }
+}
+
+impl RunQueryDsl<PgConnection> for UpdateAndRecord<'_> {}
+
+/// Appends events: a list for each column.
+#[derive(Default)]
+pub(super) struct InsertEvents<'a> {
+    numbers: [Vec<i64>; 3],
+    texts: [Vec<&'a str>; 2],
+    optional_numbers: [Vec<Option<i64>>; 3],
+    optional_texts: [Vec<Option<&'a str>>; 4],
+    addresses: Vec<Option<String>>,
+}
+
+impl<'a> InsertEvents<'a> {
+    pub(super) fn of(events: &'a [Event]) -> Self {
+        let mut insert = Self::default();
+        for event in events {
+            let columns = EventColumns::from(event);
+            for (list, number) in insert.numbers.iter_mut().zip(columns.numbers) {
+                list.push(number);
+            }
+            for (list, text) in insert.texts.iter_mut().zip(columns.texts) {
+                list.push(text);
+            }
+            for (list, number) in insert.optional_numbers.iter_mut().zip(columns.optional_numbers) {
+                list.push(number);
+            }
+            for (list, text) in insert.optional_texts.iter_mut().zip(columns.optional_texts) {
+                list.push(text);
+            }
+            insert.addresses.push(columns.address);
+        }
+        // PostgreSQL fills a list that is too short up with NULLs; most have nothing else.
+        for list in &mut insert.optional_numbers {
+            clear_if_empty(list);
+        }
+        for list in &mut insert.optional_texts {
+            clear_if_empty(list);
+        }
+        insert
+    }
+}
+
+fn clear_if_empty<T>(list: &mut Vec<Option<T>>) {
+    if list.iter().all(Option::is_none) {
+        list.clear();
+    }
+}
+
+impl QueryId for InsertEvents<'_> {
+    type QueryId = InsertEvents<'static>;
+    const HAS_STATIC_QUERY_ID: bool = true;
+}
+
+impl QueryFragment<Pg> for InsertEvents<'_> {
+    fn walk_ast<'b>(&'b self, mut out: AstPass<'_, 'b, Pg>) -> QueryResult<()> {
+        let mut separator = "INSERT INTO lock_events (";
+        for column in EVENT_COLUMNS {
+            out.push_sql(separator);
+            out.push_sql(column);
+            separator = ", ";
+        }
+        let mut separator = ")\nSELECT * FROM unnest(";
+        for list in &self.numbers {
+            out.push_sql(std::mem::replace(&mut separator, ", "));
+            out.push_bind_param::<Array<BigInt>, _>(list)?;
+        }
+        for list in &self.texts {
+            out.push_sql(separator);
+            out.push_bind_param::<Array<Text>, _>(list)?;
+        }
+        for list in &self.optional_numbers {
+            out.push_sql(separator);
+            out.push_bind_param::<Array<Nullable<BigInt>>, _>(list)?;
+        }
+        for list in &self.optional_texts {
+            out.push_sql(separator);
+            out.push_bind_param::<Array<Nullable<Text>>, _>(list)?;
+        }
+        out.push_sql(separator);
+        out.push_bind_param::<Array<Nullable<Text>>, _>(&self.addresses)?;
+        out.push_sql(")");
+        Ok(())
+    }
+}
+
+impl RunQueryDsl<PgConnection> for InsertEvents<'_> {}

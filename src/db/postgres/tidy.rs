@@ -7,9 +7,10 @@ use diesel::pg::PgConnection;
 use diesel::prelude::*;
 use diesel::sql_types::{BigInt, Bool, Nullable};
 
-use crate::db::StoreError;
+use crate::clock::Timestamp;
 use crate::db::postgres::failed;
-use crate::db::schema::resources;
+use crate::db::schema::{lock_events, resources};
+use crate::db::{Kept, StoreError};
 use crate::lock::ResourceName;
 
 /// See `Store::expired`. Rows that somebody has locked are left out: their lock
@@ -79,6 +80,44 @@ pub(super) fn prune(
         .for_update()
         .skip_locked();
     diesel::delete(resources::table.filter(resources::id.eq_any(doomed)))
+        .execute(conn)
+        .map_err(failed)
+}
+
+/// See `Store::prune_events`. How many there are is what PostgreSQL's statistics
+/// say, which is about right: nobody counts them all.
+pub(super) fn prune_events(conn: &mut PgConnection, rows_max: usize, kept: Kept) -> Result<usize, StoreError> {
+    type Answer = (i64, i64, Option<i64>, Option<i64>);
+    let (now_us, events, last, oldest_us): Answer = sql::<(BigInt, BigInt, Nullable<BigInt>, Nullable<BigInt>)>(
+        "SELECT clock_us(), COALESCE(pg_stat_get_live_tuples('lock_events'::regclass), 0),
+                (SELECT max(id) FROM lock_events), (SELECT at_us FROM lock_events ORDER BY id LIMIT 1)",
+    )
+    .get_result(conn)
+    .map_err(failed)?;
+    let (Some(last), Some(oldest_us)) = (last, oldest_us) else {
+        return Ok(0);
+    };
+    let too_many = kept.events_max.map_or(0, |events_max| events - events_max);
+    let too_old_before_us = kept.too_old_before(Timestamp::from_us(now_us)).as_us();
+    if too_many <= 0 && oldest_us >= too_old_before_us {
+        return Ok(0);
+    }
+    let oldest: Vec<(i64, i64)> = lock_events::table
+        .select((lock_events::id, lock_events::at_us))
+        .filter(lock_events::id.lt(last))
+        .order(lock_events::id)
+        .limit(rows_max as i64)
+        .load(conn)
+        .map_err(failed)?;
+    let is_over = |(index, (_, at_us)): &(usize, &(i64, i64))| {
+        i64::try_from(*index).is_ok_and(|index| index < too_many) || *at_us < too_old_before_us
+    };
+    let over = oldest.iter().enumerate().filter(is_over).map(|(_, (id, _))| *id);
+    let doomed: Vec<_> = over.collect();
+    if doomed.is_empty() {
+        return Ok(0);
+    }
+    diesel::delete(lock_events::table.filter(lock_events::id.eq_any(doomed)))
         .execute(conn)
         .map_err(failed)
 }

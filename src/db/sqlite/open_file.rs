@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use diesel::connection::SimpleConnection;
-use diesel::dsl::sql;
+use diesel::dsl::{max, sql};
 use diesel::prelude::*;
 use diesel::sql_types::{BigInt, Text};
 use diesel::sqlite::SqliteConnection;
@@ -19,8 +19,9 @@ use super::statements::{Checkpoint, DataVersion};
 use super::{begin_failed, failed};
 use crate::db::StoreError;
 use crate::db::database::{is_marked_as_own, uri};
-use crate::db::schema::server_state;
+use crate::db::schema::{lock_events, server_state};
 use crate::limits::{BUSY_AGAIN_WAIT_MAX, BUSY_WAIT_MAX, ROWS_CACHED_MAX};
+use crate::lock::EventId;
 
 /// Pages in the log after which SQLite writes them back to the database.
 const LOG_FRAMES_MAX: u64 = 4000;
@@ -74,6 +75,8 @@ pub(super) struct OpenFile {
     /// What is written down in the table.
     pub(super) clock_offset_us: i64,
     pub(super) rows: RowCache,
+    /// The latest event; `None` if that is to be read.
+    pub(super) last_event: Option<EventId>,
     /// SQLite's count of what other connections committed, when `rows` was
     /// last known to be true.
     data_version: Option<i64>,
@@ -130,6 +133,7 @@ impl OpenFile {
             rows: RowCache::of_at_most(ROWS_CACHED_MAX),
             data_version: None,
             others_wrote: false,
+            last_event: None,
             is_busy: false,
         })
     }
@@ -168,7 +172,24 @@ impl OpenFile {
             before => self.others_wrote |= before.is_some(),
         }
         self.rows.clear();
+        self.last_event = None;
         Ok(())
+    }
+
+    /// Inside a transaction: the number of the latest event.
+    ///
+    /// Rows may lead to one that was deleted by hand.
+    pub(super) fn last_event(&mut self) -> Result<EventId, StoreError> {
+        if let Some(known) = self.last_event {
+            return Ok(known);
+        }
+        let recorded: Option<i64> = lock_events::table
+            .select(max(lock_events::id))
+            .get_result(&mut self.conn)
+            .map_err(failed)?;
+        let last = recorded.map_or(EventId::NONE, EventId::new);
+        self.last_event = Some(last);
+        Ok(last)
     }
 
     /// Refuses to go on if the file, its log or the log's index is not the one
@@ -259,12 +280,13 @@ fn inode_of(path: &Path) -> std::io::Result<Inode> {
 }
 
 /// What SQLite appends to the name of the database for its write-ahead log.
-const LOG: &str = "-wal";
+pub(in crate::db) const LOG: &str = "-wal";
 
 /// The same for the index of the log, which its users share.
-const LOG_INDEX: &str = "-shm";
+pub(in crate::db) const LOG_INDEX: &str = "-shm";
 
-fn beside(path: &Path, suffix: &str) -> PathBuf {
+/// The file that has `suffix` behind the name of the one at `path`.
+pub(in crate::db) fn beside(path: &Path, suffix: &str) -> PathBuf {
     let mut name = path.as_os_str().to_owned();
     name.push(suffix);
     name.into()

@@ -9,9 +9,9 @@ use diesel::sql_types::{BigInt, Nullable, Text};
 use diesel::sqlite::{Sqlite, SqliteConnection};
 
 use crate::clock::Timestamp;
-use crate::db::models::{COMPOSED, Columns, NUMBERS, ResourceRow, TEXTS};
+use crate::db::models::{COMPOSED, Columns, EVENT_COLUMNS, EventColumns, NUMBERS, ResourceRow, TEXTS, stored_renewals};
 use crate::db::schema::resources;
-use crate::lock::{ClientName, Resource, ResourceName};
+use crate::lock::{ClientName, Event, Resource, ResourceName};
 
 /// One row by its name.
 pub(super) fn select_resource(
@@ -188,6 +188,7 @@ pub(super) struct UpdateLease {
     id: i64,
     ttl: Option<i64>,
     expires_at_us: Option<i64>,
+    renewals: Option<i64>,
 }
 
 impl UpdateLease {
@@ -197,6 +198,7 @@ impl UpdateLease {
             id,
             ttl: lock.and_then(|lock| lock.ttl).map(|ttl| ttl.as_seconds().into()),
             expires_at_us: lock.and_then(|lock| lock.expires_at).map(Timestamp::as_us),
+            renewals: lock.and_then(stored_renewals),
         }
     }
 }
@@ -212,12 +214,62 @@ impl QueryFragment<Sqlite> for UpdateLease {
         out.push_bind_param::<Nullable<BigInt>, _>(&self.ttl)?;
         assign(&mut out, "expires_at_us");
         out.push_bind_param::<Nullable<BigInt>, _>(&self.expires_at_us)?;
+        assign(&mut out, "renewals");
+        out.push_bind_param::<Nullable<BigInt>, _>(&self.renewals)?;
         out.push_sql("\n WHERE id = ");
         out.push_bind_param::<BigInt, _>(&self.id)
     }
 }
 
 impl RunQueryDsl<SqliteConnection> for UpdateLease {}
+
+/// Appends an event.
+pub(super) struct InsertEvent<'a>(EventColumns<'a>);
+
+impl<'a> InsertEvent<'a> {
+    pub(super) fn of(event: &'a Event) -> Self {
+        Self(event.into())
+    }
+}
+
+impl QueryId for InsertEvent<'_> {
+    type QueryId = InsertEvent<'static>;
+    const HAS_STATIC_QUERY_ID: bool = true;
+}
+
+impl QueryFragment<Sqlite> for InsertEvent<'_> {
+    fn walk_ast<'b>(&'b self, mut out: AstPass<'_, 'b, Sqlite>) -> QueryResult<()> {
+        let mut separator = "INSERT INTO lock_events (";
+        for column in EVENT_COLUMNS {
+            out.push_sql(separator);
+            out.push_sql(column);
+            separator = ", ";
+        }
+        let mut separator = ")\nVALUES (";
+        for number in &self.0.numbers {
+            out.push_sql(std::mem::replace(&mut separator, ", "));
+            out.push_bind_param::<BigInt, _>(number)?;
+        }
+        for text in &self.0.texts {
+            out.push_sql(separator);
+            out.push_bind_param::<Text, _>(text)?;
+        }
+        for number in &self.0.optional_numbers {
+            out.push_sql(separator);
+            out.push_bind_param::<Nullable<BigInt>, _>(number)?;
+        }
+        for text in &self.0.optional_texts {
+            out.push_sql(separator);
+            out.push_bind_param::<Nullable<Text>, _>(text)?;
+        }
+        out.push_sql(separator);
+        out.push_bind_param::<Nullable<Text>, _>(&self.0.address)?;
+        out.push_sql(")");
+        Ok(())
+    }
+}
+
+impl RunQueryDsl<SqliteConnection> for InsertEvent<'_> {}
 
 /// Writes the counter and the clock.
 pub(super) struct SaveServerState {

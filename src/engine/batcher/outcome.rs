@@ -25,6 +25,7 @@ impl<S: Store + 'static> Batcher<S> {
         for Decided { rows, reply, result } in decisions.replies {
             match result {
                 Ok(told) => {
+                    self.counting.told(&told);
                     let names = rows.as_slice().iter().map(|row| &names[*row]);
                     self.send(names, reply, told, instant);
                 }
@@ -32,6 +33,7 @@ impl<S: Store + 'static> Batcher<S> {
             }
         }
         for HandOver { waiter, mut grants } in decisions.handed_over {
+            let (count, since) = (grants.len(), waiter.ticket.since);
             let outcome = match grants.pop() {
                 Some(grant) if grants.is_empty() && !waiter.wants_several() => Outcome::Acquired(grant),
                 last => {
@@ -40,6 +42,7 @@ impl<S: Store + 'static> Batcher<S> {
                 }
             };
             self.send(&waiter.names, waiter.ticket.reply, Told::Outcome(outcome), instant);
+            self.counting.handed_over(count, since, decided);
         }
         self.pass_over(names, decisions.passed_over);
         self.put_off.extend(decisions.put_off);

@@ -9,8 +9,8 @@ use crate::db::{Standing, Store, StoreError};
 use crate::engine::hearing::HearingChange;
 use crate::engine::tasks::Work;
 use crate::limits::{
-    BEAT_INTERVAL, DEAF_LOOK_INTERVAL, PRUNE_INTERVAL, PRUNE_ROWS_MAX, REOPEN_INTERVAL, SWEEP_DELAY_MAX,
-    SWEEP_INTERVAL, SWEEP_ROWS_MAX, WATCHED_LOOK_INTERVAL,
+    BEAT_INTERVAL, DEAF_LOOK_INTERVAL, HISTORY_PRUNE_INTERVAL, HISTORY_PRUNE_ROWS_MAX, PRUNE_INTERVAL, PRUNE_ROWS_MAX,
+    REOPEN_INTERVAL, SWEEP_DELAY_MAX, SWEEP_INTERVAL, SWEEP_ROWS_MAX, WATCHED_LOOK_INTERVAL,
 };
 use crate::lock::Operation;
 
@@ -37,6 +37,7 @@ impl<S: Store + 'static> Batcher<S> {
         let now = Instant::now();
         if now >= self.next_beat {
             self.next_beat = now + BEAT_INTERVAL;
+            self.note_longest_line();
             match self.beat(now) {
                 Ok(()) if self.failing == Some(Failing::Upkeep) => self.note_success(),
                 Ok(()) => {}
@@ -47,6 +48,11 @@ impl<S: Store + 'static> Batcher<S> {
         if now >= self.next_watched_look && self.looks_for_others() {
             self.next_watched_look = now + WATCHED_LOOK_INTERVAL;
             self.look_at_watched();
+        }
+        if now >= self.next_history_prune {
+            if let Err(error) = self.prune_history(now) {
+                self.note_failure(Failing::Upkeep, format_args!("deleting old events"), &error);
+            }
         }
         let sweep_from = if idle {
             self.next_sweep
@@ -59,6 +65,16 @@ impl<S: Store + 'static> Batcher<S> {
                 self.note_failure(Failing::Upkeep, format_args!("a sweep"), &error);
             }
         }
+    }
+
+    /// Not with each batch, because all lines are looked at.
+    fn note_longest_line(&self) {
+        let lengths = self.lines.names().map(|name| self.lines.waiting_for(name));
+        let longest = lengths.max().unwrap_or_default();
+        self.shared
+            .metrics
+            .longest_line
+            .set(longest.try_into().unwrap_or(i64::MAX));
     }
 
     fn beat(&mut self, now: Instant) -> Result<(), StoreError> {
@@ -137,8 +153,23 @@ impl<S: Store + 'static> Batcher<S> {
         Ok(())
     }
 
+    /// However many there are: between two looks those are served who ask.
+    fn prune_history(&mut self, now: Instant) -> Result<(), StoreError> {
+        self.next_history_prune = now + HISTORY_PRUNE_INTERVAL;
+        let kept = self.policy.events_kept;
+        if kept.events_max.is_none() && kept.age_max.is_none() {
+            return Ok(());
+        }
+        let pruned = self.store.prune_events(HISTORY_PRUNE_ROWS_MAX, kept)?;
+        if pruned == HISTORY_PRUNE_ROWS_MAX {
+            self.next_history_prune = now;
+        }
+        Ok(())
+    }
+
     pub(super) fn note_success(&mut self) {
         if self.failing.take().is_some() {
+            self.shared.metrics.database_failing.set(0);
             log::warn!("the database works again");
         }
     }
@@ -153,6 +184,7 @@ impl<S: Store + 'static> Batcher<S> {
         } else {
             log::error!("{what} failed: {error}");
             self.failing = Some(failing);
+            self.shared.metrics.database_failing.set(1);
         }
     }
 }

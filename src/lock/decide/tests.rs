@@ -33,6 +33,7 @@ fn held(expires_at: Option<Timestamp>) -> Resource {
             info: None,
             request: None,
             is_told_again: false,
+            renewals: 0,
         }),
         fencing_token: FencingToken::new(7),
         ..free()
@@ -220,6 +221,7 @@ fn renew(locked_by: &str, ttl_seconds: Option<i64>, fencing_token: Option<i64>) 
         ttl: ttl_seconds.map(|seconds| Ttl::from_seconds(seconds).expect("in range")),
         label: NewLabel::Kept,
         fencing_token: fencing_token.map(FencingToken::new),
+        address: None,
     })
 }
 

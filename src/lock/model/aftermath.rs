@@ -108,6 +108,7 @@ impl World {
 
     /// Disk, lines and model agree.
     pub(super) fn check(&self) {
+        self.check_recorded();
         for waiting in &self.naive.waiting {
             let waiter = self.lines.get(Place::new(waiting.place)).expect("it has its place");
             assert_eq!(waiter.ticket.id, waiting.id);

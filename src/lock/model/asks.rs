@@ -51,6 +51,7 @@ impl Wish {
             client: None,
             info: None,
             request: self.request.and_then(|request| request_of(request, self)),
+            address: None,
         }
     }
 }
@@ -69,12 +70,14 @@ impl Operation {
                 locked_by: key.map(key_of),
                 fencing_token: token.map(FencingToken::new),
                 request: request.and_then(|request| request_of(request, self)),
+                address: None,
             }),
             Self::Renew { key, ttl, label, token } => lock::Operation::Renew(lock::Renew {
                 locked_by: key_of(*key),
                 ttl: ttl.map(ttl_of),
                 label: label.map_or(NewLabel::Kept, |label| NewLabel::Set(label.map(label_of))),
                 fencing_token: token.map(FencingToken::new),
+                address: None,
             }),
             Self::GiveBack { token } => lock::Operation::GiveBack {
                 fencing_token: FencingToken::new(*token),

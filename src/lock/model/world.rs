@@ -10,10 +10,11 @@ use super::asks::{Operation, Wish, name_of};
 use super::history::{Ask, By, Fate, Passage, Step, Token};
 use super::ledger::Ledger;
 use super::naive::{NAMES, Naive};
+use super::recorded::Recorded;
 use super::turn::{Errand, Made, Task, Turn};
 use crate::clock::Timestamp;
 use crate::lock::{
-    Batch, Change, FencingCounter, FencingToken, Place, Resource, Rows, Rules, StillWaits, WaitingLines,
+    Batch, Change, EventIds, FencingCounter, FencingToken, Place, Resource, Rows, Rules, StillWaits, WaitingLines,
 };
 
 /// Short beside the time that passes in a history.
@@ -35,6 +36,7 @@ pub(super) struct World {
     pub(super) now: i64,
     pub(super) rules: Rules,
     pub(super) disk: Vec<Resource>,
+    pub(super) recorded: Recorded,
     pub(super) tokens: FencingToken,
     pub(super) last_place: Place,
     pub(super) lines: WaitingLines<Ticket>,
@@ -72,6 +74,7 @@ impl World {
                 kept_free_max: KEPT_FREE_MAX,
             },
             disk: (0..NAMES).map(|name| Resource::unseen(name_of(name))).collect(),
+            recorded: Recorded::default(),
             tokens: FencingToken::NONE,
             last_place: Place::NONE,
             lines: WaitingLines::default(),
@@ -303,7 +306,8 @@ impl World {
             loaded.iter().map(|name| self.disk[*name].clone()).collect(),
             FencingCounter::continuing_after(self.tokens),
             self.last_place,
-        );
+        )
+        .recorded_under(Some(EventIds::after(self.recorded.last())));
         let mut lines = std::mem::take(&mut self.lines);
         let batch = Batch::new(Timestamp::from_us(self.now), self.rules, &mut rows, &mut lines);
         let mut turn = Turn::new(batch, &loaded);
@@ -371,12 +375,14 @@ impl World {
             assert!(is_saved || !is_other, "name {name} was changed and is not saved");
         }
         if fate != Fate::RolledBack {
+            self.recorded.extend(rows.events());
             for (row, resource, change) in rows.changed() {
                 let saved = &mut self.disk[loaded[row]];
                 match (change, &mut saved.lock, &resource.lock) {
                     (Change::Lease, Some(saved), Some(lock)) => {
                         saved.ttl = lock.ttl;
                         saved.expires_at = lock.expires_at;
+                        saved.renewals = lock.renewals;
                     }
                     _ => *saved = resource.clone(),
                 }

@@ -1,6 +1,8 @@
 //! What answers can be: the bodies of `bodies` and of the framework, the
 //! headers, and the refusals that many operations share.
 
+use std::borrow::Cow;
+
 use serde_json::{Value, json};
 use utoipa::openapi::schema::{
     AdditionalProperties, AnyOfBuilder, ArrayBuilder, ComponentsBuilder, KnownFormat, Object, ObjectBuilder,
@@ -13,8 +15,8 @@ use utoipa::{PartialSchema, ToSchema};
 use crate::limits::{BODY_BYTES_MAX, BODY_WAIT_MAX, RETRY_AFTER};
 use crate::resources::bodies;
 use crate::resources::bodies::{
-    Acquired, AcquiredTogether, Broken, Deadlock, HowBroken, NewTokenShown, NotAcquiredSinceBroken, NotHeld, Released,
-    Renewed, Representation, TokenShown, Validity, WaiterShown, WithResource,
+    Acquired, AcquiredTogether, Broken, Deadlock, Event, Health, HowBroken, NewTokenShown, NotAcquiredSinceBroken,
+    NotHeld, NotReady, Ready, Released, Renewed, Representation, TokenShown, Validity, WaiterShown, WithResource,
 };
 use crate::resources::lock_info::LockInfo;
 use crate::rest::pagination::PaginatedResponse;
@@ -42,6 +44,21 @@ pub(super) const TOKEN_PAGE: &str = "TokenPage";
 pub(super) const WAITER_PAGE: &str = "WaiterPage";
 
 pub(super) type Page = PaginatedResponse<Representation>;
+
+/// By its own name: the crate names a generic type once.
+pub(super) struct EventPage;
+
+impl PartialSchema for EventPage {
+    fn schema() -> RefOr<Schema> {
+        PaginatedResponse::<Event<'static>>::schema()
+    }
+}
+
+impl ToSchema for EventPage {
+    fn name() -> Cow<'static, str> {
+        Cow::Borrowed("EventPage")
+    }
+}
 
 /// An answer with a JSON body of this type.
 pub(super) fn said<T: ToSchema>(description: &str, examples: &[(&str, Value)]) -> ResponseBuilder {
@@ -185,12 +202,17 @@ pub(super) fn components(components: Components) -> Components {
         .schema_from::<NotAcquiredSinceBroken>()
         .schema_from::<NotHeld>()
         .schema_from::<LockInfo>()
+        .schema_from::<Health>()
+        .schema_from::<Ready>()
+        .schema_from::<NotReady>()
         .security_scheme("token", SecurityScheme::ApiKey(ApiKey::Header(token)))
         .security_scheme("basic", SecurityScheme::Http(basic))
         .schema_from::<Validity>()
         .schema_from::<AcquiredTogether>()
         .schema_from::<Acquired>()
         .schema_from::<Page>()
+        .schema_from::<EventPage>()
+        .schema_from::<Event<'static>>()
         .schema_from::<TokenShown>()
         .schema_from::<NewTokenShown>()
         .schema_from::<WaiterShown>()

@@ -16,7 +16,7 @@ use super::parts::{
     error, free_resource, idempotency_key, in_query, key_reused, name, operation, parameter, prefer, resource,
     was_broken, with_body,
 };
-use super::{fields, people, requests, terraform};
+use super::{events, fields, operating, people, requests, terraform};
 use crate::limits::HELD_BY_MAX;
 use crate::resources::bodies::{
     AcquiredTogether, Broken, Deadlock, NotAcquiredSinceBroken, Released, Renewed, Representation, Validity,
@@ -74,6 +74,12 @@ pub(super) fn paths() -> Paths {
         )
         .path("/resources/{name}/check/", item(vec![(HttpMethod::Post, check())]))
         .path("/resources/{name}/break/", item(vec![(HttpMethod::Post, break_lock())]))
+        .path(
+            "/resources/{name}/history/",
+            item(vec![(HttpMethod::Get, events::history())]),
+        )
+        .path("/events/", item(vec![(HttpMethod::Get, events::list())]))
+        .path("/events/stream/", item(vec![(HttpMethod::Get, events::stream())]))
         .path("/locks/", item(vec![(HttpMethod::Post, acquire_together())]))
         .path(
             "/terraform/{name}/",
@@ -105,6 +111,9 @@ pub(super) fn paths() -> Paths {
             item(vec![(HttpMethod::Delete, people::revoke_token())]),
         )
         .path("/schema/", item(vec![(HttpMethod::Get, schema())]))
+        .path("/metrics/", item(vec![(HttpMethod::Get, operating::metrics())]))
+        .path("/healthz/", item(vec![(HttpMethod::Get, operating::health())]))
+        .path("/readyz/", item(vec![(HttpMethod::Get, operating::ready())]))
         .build()
 }
 

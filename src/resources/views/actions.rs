@@ -112,6 +112,7 @@ async fn break_lock(context: &Context, name: &str, request: &mut Request, caller
         by: caller.owner().cloned(),
         reason,
         fencing_token: None,
+        address: request.address(),
     };
     let wrong = break_lock.reason.clone();
     match context.engine.break_lock(name, break_lock).await.map_err(unavailable)? {

@@ -64,7 +64,7 @@ impl ResourceListView<'_> {
 
     async fn patch(&self, request: &mut Request, caller: &Caller) -> ViewResult {
         caller.require(Verb::Acquire)?;
-        let renew = {
+        let mut renew = {
             let data = self.context.data(request, caller).await?;
             let renew = self
                 .context
@@ -72,6 +72,7 @@ impl ResourceListView<'_> {
                 .and_then(Fields::renewal_of_all);
             renew.map_err(ApiException::validation_error)?
         };
+        renew.address = request.address();
         let names = self.held_by(renew.locked_by.clone(), caller).await?;
         let renewed = self.context.engine.renew_each(names, renew).await;
         Ok(ok(Renewed {
@@ -90,7 +91,10 @@ impl ResourceListView<'_> {
             locked_by.map_err(ApiException::validation_error)?
         };
         let names = self.held_by(locked_by.clone(), caller).await?;
-        let release = Release::by(Some(locked_by));
+        let release = Release {
+            address: request.address(),
+            ..Release::by(Some(locked_by))
+        };
         let released = self.context.engine.release_each(names, release).await;
         Ok(ok(Released {
             released: released.map_err(unavailable)?,

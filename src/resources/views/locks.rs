@@ -57,6 +57,7 @@ impl LocksView<'_> {
         request.forget_body();
         caller.require_on_each(Verb::Acquire, &names)?;
         acquire.client = counts_for(self.context, request, caller);
+        acquire.address = request.address();
         let acquired = self.context.engine.acquire_together(names.clone(), acquire, timeout);
         let answer = match timeout {
             None => acquired.await.map_err(unavailable)?,

@@ -138,6 +138,7 @@ pub(super) async fn acquire(context: &Context, name: &str, request: &mut Request
     };
     request.forget_body();
     acquire.client = counts_for(context, request, caller);
+    acquire.address = request.address();
     let wants_representation = shows(request, caller, name.as_str());
     let asked = wants_representation.then(|| (name.clone(), acquire.clone()));
     let answer = acquire_or_wait(context, request, caller, (name, acquire, timeout)).await?;
@@ -272,13 +273,14 @@ pub(super) async fn release(context: &Context, name: &str, request: &mut Request
     caller.require_on(Verb::Acquire, name)?;
     let key = idempotency_key(request);
     let data = context.data(request, caller).await?;
-    let (release, errors) = match context.fields(&data, caller, key.as_deref()) {
+    let (mut release, errors) = match context.fields(&data, caller, key.as_deref()) {
         Ok(fields) => {
             let fields = fields.release().map_err(ApiException::validation_error)?;
             (fields.release, fields.errors)
         }
         Err(errors) => (Release::by(None), Some(errors)),
     };
+    release.address = request.address();
     let Some(name) = ResourceName::new(name) else {
         // No such resource can ever have been acquired.
         return Ok(refuse(StatusCode::BAD_REQUEST, NOT_ACQUIRED));
@@ -301,7 +303,8 @@ pub(super) async fn renew(context: &Context, name: &str, request: &mut Request, 
     caller.require_on(Verb::Acquire, name)?;
     let data = context.data(request, caller).await?;
     let renew = context.fields(&data, caller, None).and_then(Fields::renewal);
-    let renew = renew.map_err(ApiException::validation_error)?;
+    let mut renew = renew.map_err(ApiException::validation_error)?;
+    renew.address = request.address();
     let Some(name) = ResourceName::new(name) else {
         return Ok(refuse(StatusCode::BAD_REQUEST, NOT_ACQUIRED));
     };

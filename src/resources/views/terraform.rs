@@ -79,6 +79,7 @@ async fn lock(context: &Context, name: &str, request: &mut Request, caller: &Cal
         client: counts_for(context, request, caller),
         info: Some(info.to_kept()),
         request: request_id(caller, &info.id, "LOCK", &name),
+        address: request.address(),
     };
     let wanted = (name.clone(), acquire, asked.timeout);
     let answer = acquire_or_wait(context, request, caller, wanted).await?;
@@ -111,7 +112,7 @@ async fn unlock(context: &Context, name: &str, request: &mut Request, caller: &C
         Err(refusal) => return Err(refusal),
     };
     let outcome = match may_release {
-        Ok(()) => release(context, &name, &id, caller).await?,
+        Ok(()) => release(context, &name, &id, request, caller).await?,
         Err(_) => Outcome::InvalidUnlock,
     };
     match outcome {
@@ -130,9 +131,16 @@ async fn unlock(context: &Context, name: &str, request: &mut Request, caller: &C
     }
 }
 
-async fn release(context: &Context, name: &ResourceName, id: &str, caller: &Caller) -> Result<Outcome, ApiException> {
+async fn release(
+    context: &Context,
+    name: &ResourceName,
+    id: &str,
+    request: &Request,
+    caller: &Caller,
+) -> Result<Outcome, ApiException> {
     let mut release = Release::by(Some(key(context, caller, id)));
     release.request = request_id(caller, id, "UNLOCK", name);
+    release.address = request.address();
     let engine = &context.engine;
     let outcome = engine
         .release(name.clone(), release.clone())
@@ -160,6 +168,7 @@ async fn force(
         by: caller.owner().cloned(),
         reason: reason.clone(),
         fencing_token,
+        address: request.address(),
     };
     let broken = context.engine.break_lock(name.clone(), break_lock).await;
     match broken.map_err(unavailable)? {

@@ -10,6 +10,7 @@ fn break_lock() -> Operation {
         by: Owner::new("oncall"),
         reason: Reason::new("its host is gone").expect("well formed"),
         fencing_token: None,
+        address: None,
     })
 }
 
@@ -26,6 +27,7 @@ fn renew(locked_by: &str) -> Operation {
         ttl: None,
         label: NewLabel::Kept,
         fencing_token: None,
+        address: None,
     })
 }
 
@@ -42,6 +44,7 @@ fn only_the_grant_that_is_meant_is_broken() {
             by: None,
             reason: Reason::new("its host is gone").expect("well formed"),
             fencing_token: Some(FencingToken::new(token)),
+            address: None,
         });
 
         let decided = outcome(NOW, &rules(Duration::ZERO), &mut resource, &operation);
