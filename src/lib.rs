@@ -9,6 +9,7 @@
 //! | --- | --- |
 //! | [`management`] | the subcommands of `cls`, one a file |
 //! | [`server`] | connections, their bounds, paths to views, the stop |
+//! | [`admin`] | the operators' page, and who is signed in there |
 //! | [`resources`] | the app: urls, views, serializers, as in the original |
 //! | [`engine`] | what runs: group commit, waiting, expiry |
 //! | [`rest`] | what Django REST framework is to the original |
@@ -52,6 +53,8 @@ pub mod client;
 pub mod supervise;
 
 pub mod server;
+
+pub mod admin;
 
 pub mod resources;
 

@@ -416,6 +416,13 @@ pub const REQUEST_ID_CHARS_MAX: usize = 100;
 /// Characters of a `SECRET_KEY`: half of what `openssl rand -hex 32` makes.
 pub const SECRET_KEY_CHARS_MIN: usize = 32;
 
+/// Prefixes of a token that is made over HTTP: each name is compared with all of
+/// them.
+pub const TOKEN_PREFIXES_MAX: usize = 100;
+
+/// How long a session at the operators' page lasts: a shift.
+pub const SESSION_LIFE: Duration = Duration::from_secs(12 * 3600);
+
 /// Between two looks whether a token was made or revoked.
 pub const TOKENS_LOOK_INTERVAL: Duration = Duration::from_secs(1);
 

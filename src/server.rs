@@ -22,6 +22,7 @@ use rustix::process::Signal;
 use tokio::signal::unix::{Signal as Signals, SignalKind, signal};
 use tokio::time::sleep;
 
+use crate::admin;
 use crate::limits::{
     DESCRIPTORS_RESERVED, DISCONNECT_WAIT_MAX, HANDSHAKE_WAIT_MAX, HANDSHAKES_MAX, HEAD_WAIT_MAX,
     KEEPALIVE_PROBE_INTERVAL, SHUTDOWN_WAIT_MAX, SOCKET_BUFFER_BYTES, UNREAD_WAIT_MAX,
@@ -31,8 +32,12 @@ use crate::resources::urls::{self, Action, Route};
 use crate::resources::{
     AcquireView, BreakView, CheckView, Context, EventListView, EventStreamView, HealthView, HistoryView, LocksView,
     MetricsView, ReadyView, ReleaseView, RenewView, ResourceListView, ResourceView, SchemaView, TerraformView,
+    TokenListView, TokenView, WaitersView,
 };
-use crate::rest::{BodyRoom, Request, RequestId, dispatch, error_response, give_up_body, html_page, skip_body};
+use crate::rest::{
+    BodyRoom, Request, RequestId, dispatch, dispatch_to_page, error_response, give_up_body, html_page, prefers_page,
+    skip_body,
+};
 use crate::tls::Tls;
 
 use admission::Refusal;
@@ -283,7 +288,13 @@ async fn answer(http: HttpRequest, payload: Payload, serving: web::Data<Serving>
         }
     };
     let mut response = match route {
-        None => give_up_body(&http, payload, html_page(StatusCode::NOT_FOUND)),
+        None => match target.as_ref().and_then(|target| admin::route(target.path())) {
+            Some(route) => Box::pin(admin::answer(context, route, Request::new(http, payload))).await,
+            None => give_up_body(&http, payload, html_page(StatusCode::NOT_FOUND)),
+        },
+        Some(route) if prefers_page(&http) => {
+            Box::pin(dispatch_to_people(context, route, Request::new(http, payload))).await
+        }
         Some(Route::Resource(name)) => {
             dispatch(&ResourceView { context, name: &name }, Request::new(http, payload)).await
         }
@@ -314,6 +325,27 @@ async fn refuse(http: HttpRequest, mut payload: Payload, refusal: Refusal) -> Ht
     give_up_body(&http, payload, response)
 }
 
+/// Answers somebody who looks at it in a browser; the original's browsable API.
+async fn dispatch_to_people(context: &Context, route: Route<'_>, request: Request) -> HttpResponse {
+    match route {
+        Route::Resource(name) => {
+            let view = ResourceView { context, name: &name };
+            dispatch_to_page(&view, request, |request, answer, json| {
+                admin::browsable(request, answer, Some(&name), json)
+            })
+            .await
+        }
+        Route::Resources => {
+            let view = ResourceListView { context };
+            dispatch_to_page(&view, request, |request, answer, json| {
+                admin::browsable(request, answer, None, json)
+            })
+            .await
+        }
+        route => dispatch_other(context, route, request).await,
+    }
+}
+
 async fn dispatch_other(context: &Context, route: Route<'_>, request: Request) -> HttpResponse {
     match route {
         Route::Resource(name) => dispatch(&ResourceView { context, name: &name }, request).await,
@@ -322,6 +354,9 @@ async fn dispatch_other(context: &Context, route: Route<'_>, request: Request) -
         Route::Terraform(name) => dispatch(&TerraformView { context, name: &name }, request).await,
         Route::Events => dispatch(&EventListView { context }, request).await,
         Route::EventStream => dispatch(&EventStreamView { context }, request).await,
+        Route::Tokens => dispatch(&TokenListView { context }, request).await,
+        Route::Token(id) => dispatch(&TokenView { context, id: &id }, request).await,
+        Route::Waiters(name) => dispatch(&WaitersView { context, name: &name }, request).await,
         Route::Schema => dispatch(&SchemaView { context }, request).await,
         Route::Metrics => dispatch(&MetricsView { context }, request).await,
         Route::Health => dispatch(&HealthView, request).await,

@@ -23,7 +23,24 @@ const MAY_IMPORT: &[(&str, &[&str])] = &[
         "resources",
         &["engine", "rest", "db", "access", "lock", "metrics", "clock", "limits"],
     ),
-    ("server", &["resources", "engine", "rest", "tls", "metrics", "limits"]),
+    (
+        "admin",
+        &[
+            "resources",
+            "engine",
+            "rest",
+            "db",
+            "access",
+            "lock",
+            "metrics",
+            "clock",
+            "limits",
+        ],
+    ),
+    (
+        "server",
+        &["admin", "resources", "engine", "rest", "tls", "metrics", "limits"],
+    ),
     (
         "management",
         &[
@@ -52,7 +69,7 @@ const TESTS_MAY_IMPORT: &[&str] = &["fuzz"];
 const MAY_NAME: &[(&str, &[&str])] = &[
     ("diesel", &["db"]),
     ("diesel_migrations", &["db"]),
-    ("actix_web", &["rest", "resources", "server", "management"]),
+    ("actix_web", &["rest", "resources", "admin", "server", "management"]),
     (
         "tokio",
         &[

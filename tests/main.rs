@@ -3,6 +3,7 @@
 
 #[macro_use]
 mod access;
+mod admin;
 mod clients;
 mod conformance;
 mod faults;

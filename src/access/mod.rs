@@ -5,8 +5,10 @@
 mod at_rest;
 mod hex;
 mod key;
+mod session;
 mod token;
 
 pub use at_rest::AtRest;
 pub use key::{KeyHash, TokenKey};
-pub use token::{Token, UnknownVerb, Verb, Verbs};
+pub use session::SessionId;
+pub use token::{Token, UnknownVerb, Verb, Verbs, is_token_name, is_token_prefix};

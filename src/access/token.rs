@@ -6,6 +6,7 @@ use std::str::FromStr;
 use thiserror::Error;
 
 use crate::clock::Timestamp;
+use crate::limits::NAME_CHARS_MAX;
 use crate::lock::Owner;
 
 /// Something that a token allows.
@@ -22,7 +23,8 @@ pub enum Verb {
 }
 
 impl Verb {
-    const ALL: [Self; 4] = [Self::Acquire, Self::Read, Self::Break, Self::Admin];
+    /// All that there are, in the order in which they are written.
+    pub const ALL: [Self; 4] = [Self::Acquire, Self::Read, Self::Break, Self::Admin];
 
     /// As it is written.
     pub fn as_str(self) -> &'static str {
@@ -53,6 +55,17 @@ impl Verbs {
     pub fn allow(self, verb: Verb) -> bool {
         self.0 & verb.bit() != 0
     }
+
+    /// Those that are allowed, in their order.
+    pub fn iter(self) -> impl Iterator<Item = Verb> {
+        Verb::ALL.into_iter().filter(move |verb| self.allow(*verb))
+    }
+}
+
+impl FromIterator<Verb> for Verbs {
+    fn from_iter<I: IntoIterator<Item = Verb>>(verbs: I) -> Self {
+        Self(verbs.into_iter().fold(0, |all, verb| all | verb.bit()))
+    }
 }
 
 impl FromStr for Verbs {
@@ -71,8 +84,7 @@ impl FromStr for Verbs {
 
 impl fmt::Display for Verbs {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let allowed = Verb::ALL.into_iter().filter(|verb| self.allow(*verb));
-        let words: Vec<_> = allowed.map(Verb::as_str).collect();
+        let words: Vec<_> = self.iter().map(Verb::as_str).collect();
         f.write_str(&words.join(","))
     }
 }
@@ -107,6 +119,27 @@ impl Token {
     pub fn is_for(&self, name: &str) -> bool {
         self.prefixes.is_empty() || self.prefixes.iter().any(|prefix| name.starts_with(prefix.as_str()))
     }
+
+    /// Whether whoever has it may do all that a token may with these verbs and
+    /// prefixes.
+    pub fn covers(&self, verbs: Verbs, prefixes: &[String]) -> bool {
+        let is_within = match prefixes {
+            [] => self.prefixes.is_empty() || self.prefixes.iter().any(String::is_empty),
+            prefixes => prefixes.iter().all(|prefix| self.is_for(prefix)),
+        };
+        is_within && verbs.iter().all(|verb| self.verbs.allow(verb))
+    }
+}
+
+/// Whether a token may have this name: an owner of locks that can be shown on a
+/// line.
+pub fn is_token_name(text: &str) -> bool {
+    Owner::new(text).is_some() && !text.chars().any(char::is_control)
+}
+
+/// Whether a token may have this prefix: the name of a resource can begin so.
+pub fn is_token_prefix(text: &str) -> bool {
+    !text.is_empty() && text.chars().count() <= NAME_CHARS_MAX && !text.contains('\0')
 }
 
 #[cfg(test)]
@@ -157,6 +190,32 @@ mod tests {
             (&[""], "anything", true),
         ] {
             assert_eq!(token(prefixes, None, None).is_for(name), is_for, "{prefixes:?} {name}");
+        }
+    }
+
+    #[test]
+    fn a_token_covers_what_is_no_more_than_itself() {
+        let is_covered = |own: &[&str], verbs: &str, prefixes: &[&str]| {
+            let prefixes: Vec<_> = prefixes.iter().map(ToString::to_string).collect();
+            token(own, None, None).covers(verbs.parse().expect("verbs"), &prefixes)
+        };
+        for (own, verbs, prefixes, covered) in [
+            (&[][..], "acquire,read", &[][..], true),
+            (&[], "read", &["a"], true),
+            (&[], "break", &["a"], false),
+            (&[], "read,admin", &[], false),
+            (&["a"], "read", &["a"], true),
+            (&["a"], "read", &["ab", "a"], true),
+            (&["a"], "read", &["ab", "b"], false),
+            (&["ab"], "read", &["a"], false),
+            (&["a"], "read", &[], false),
+            (&["a", ""], "read", &[], true),
+        ] {
+            assert_eq!(
+                is_covered(own, verbs, prefixes),
+                covered,
+                "{own:?} {verbs} {prefixes:?}"
+            );
         }
     }
 

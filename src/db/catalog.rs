@@ -13,6 +13,7 @@ mod events;
 mod postgres;
 mod prefix;
 mod query;
+mod registrar;
 mod search;
 mod sqlite;
 
@@ -24,13 +25,15 @@ pub(in crate::db) use self::connection::AnyConnection;
 pub use self::events::{EventPage, EventQuery, RecordedEvent};
 use self::postgres::PostgresReaders;
 use self::query::RawRow;
+pub use self::registrar::Registrar;
 pub use self::search::Search;
 use self::sqlite::{Door, SqliteReaders};
+use crate::access::KeyHash;
 use crate::clock::{ProcessClock, Timestamp};
 use crate::db::sqlite::open_file::Identity;
-use crate::db::{PostgresUrl, StoreError, TokenList, migrations, tokens};
+use crate::db::{PostgresUrl, StoreError, TokenList, migrations, sessions, tokens};
 use crate::limits::CATALOG_CONNECTIONS_MAX;
-use crate::lock::{EventId, FencingToken, LockedBy, ResourceName, Ttl};
+use crate::lock::{EventId, FencingToken, LockedBy, Place, ResourceName, Ttl};
 
 /// A way to look at the table. Cloning copies a pointer.
 #[derive(Clone)]
@@ -192,6 +195,17 @@ impl Catalog {
         })
     }
 
+    /// Where somebody stands in the line for `name`, and until when, in order: on
+    /// PostgreSQL at all servers that are alive, on SQLite nobody.
+    pub fn line(&self, name: &ResourceName) -> Result<Vec<(Place, Timestamp)>, StoreError> {
+        let Readers::Postgres { resources, .. } = &*self.readers else {
+            return Ok(Vec::new());
+        };
+        let places = resources.read(|conn| query::line(conn, name))?.into_iter();
+        let places = places.map(|(place, until_us)| (Place::new(place), Timestamp::from_us(until_us)));
+        Ok(places.collect())
+    }
+
     /// The names of all resources that this key holds, in their order; of more
     /// than HELD_BY_MAX some HELD_BY_MAX + 1.
     ///
@@ -268,6 +282,17 @@ impl Catalog {
             Readers::Sqlite(readers) => readers.read_at_once(work),
             Readers::Postgres { tokens, .. } => tokens.read(work),
         }
+    }
+
+    /// The number of the token of the session whose id has this hash, if that is
+    /// not over.
+    pub fn session(&self, id_hash: &KeyHash) -> Result<Option<i64>, StoreError> {
+        self.read(|conn, _| sessions::token_of(conn, id_hash))
+    }
+
+    /// Who changes tokens and sessions while the server serves.
+    pub fn registrar(&self) -> Registrar {
+        Registrar::beside(Arc::clone(&self.readers))
     }
 
     fn read<T>(

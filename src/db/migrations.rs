@@ -68,6 +68,11 @@ static SQLITE: Known = Known {
             up: include_str!("../../migrations/sqlite/0007_waiter_requests/up.sql"),
             down: include_str!("../../migrations/sqlite/0007_waiter_requests/down.sql"),
         },
+        Sql {
+            name: "0008_sessions",
+            up: include_str!("../../migrations/sqlite/0008_sessions/up.sql"),
+            down: include_str!("../../migrations/sqlite/0008_sessions/down.sql"),
+        },
     ],
 };
 
@@ -108,6 +113,11 @@ static POSTGRES: Known = Known {
             name: "0007_waiter_requests",
             up: include_str!("../../migrations/postgres/0007_waiter_requests/up.sql"),
             down: include_str!("../../migrations/postgres/0007_waiter_requests/down.sql"),
+        },
+        Sql {
+            name: "0008_sessions",
+            up: include_str!("../../migrations/postgres/0008_sessions/up.sql"),
+            down: include_str!("../../migrations/postgres/0008_sessions/down.sql"),
         },
     ],
 };

@@ -12,6 +12,7 @@ mod models;
 mod ownership;
 mod postgres;
 mod schema;
+mod sessions;
 mod sqlite;
 mod store;
 mod tokens;
@@ -19,12 +20,14 @@ mod url;
 
 pub use backup::{BackedUp, BackupError, Restored, back_up, restore};
 pub use catalog::{
-    Catalog, Column, Direction, EventPage, EventQuery, ListPage, ListQuery, ListRow, Page, RecordedEvent, Search,
+    Catalog, Column, Direction, EventPage, EventQuery, ListPage, ListQuery, ListRow, Page, RecordedEvent, Registrar,
+    Search,
 };
 pub use database::{Database, DatabaseError, IfMissing};
 pub use migrations::{MigrationError, MigrationState, Migrations, Step, Target};
 pub use ownership::Ownership;
 pub use postgres::PostgresStore;
+pub use sessions::NewSession;
 pub use sqlite::SqliteStore;
 pub use store::{Announcement, Askers, History, Kept, Listener, Seen, Standing, Store, StoreError};
 pub use tokens::{NewToken, TokenList, TokenTable, Which};

@@ -105,6 +105,20 @@ diesel::table! {
 }
 
 diesel::table! {
+    /// Who has signed in at the operators' page.
+    sessions (id_hash) {
+        /// SHA-256 in hexadecimal.
+        id_hash -> Text,
+        /// Of the token that was shown.
+        token_id -> BigInt,
+        /// Microseconds since 1970.
+        created_at_us -> BigInt,
+        /// Microseconds since 1970.
+        expires_at_us -> BigInt,
+    }
+}
+
+diesel::table! {
     /// PostgreSQL only: who waits, at which server.
     waiters (name, replica, place) {
         /// Of the resource.

@@ -62,6 +62,13 @@ impl TokenList {
         token.is_good_at(now).then_some(token)
     }
 
+    /// The same by its number, with the hash of its key.
+    pub fn find_good_by_id(&self, id: i64, now: Timestamp) -> Option<(KeyHash, Arc<Token>)> {
+        let mut tokens = self.tokens.values().flatten();
+        let (hash, token) = tokens.find(|(_, token)| token.id == id)?;
+        token.is_good_at(now).then(|| (*hash, Arc::clone(token)))
+    }
+
     /// The hashes of the keys whose tokens were good for something at `then`.
     pub fn good_at(&self, then: Timestamp) -> impl Iterator<Item = &KeyHash> {
         let tokens = self.tokens.values().flatten();
@@ -71,9 +78,9 @@ impl TokenList {
     }
 }
 
-/// The table, open to be changed.
+/// The table, open to be changed, and that of sessions.
 pub struct TokenTable {
-    conn: AnyConnection,
+    pub(super) conn: AnyConnection,
 }
 
 /// A row as it is stored.

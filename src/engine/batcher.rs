@@ -22,7 +22,7 @@ use crate::engine::counting::Counting;
 use crate::engine::decisions::{Decisions, LinesToTell};
 use crate::engine::hearing::Hearing;
 use crate::engine::look_timers::LookTimers;
-use crate::engine::messages::{Message, Parked, Reply, ReplySender, Submission, Told, Wish};
+use crate::engine::messages::{InLine, Message, Parked, Reply, ReplySender, Submission, Told, Wish};
 use crate::engine::policy::Policy;
 use crate::engine::shared::Shared;
 use crate::engine::suspects::Suspects;
@@ -327,6 +327,10 @@ impl<S: Store + 'static> Batcher<S> {
                 Wish::Look(name) => looks.push((name.clone(), submission.reply)),
                 Wish::CountWaiting(names) => {
                     let told = Told::Waiting(names.iter().map(|name| self.waiting_here(name)).collect());
+                    answer(submission.reply, Ok(Reply { told, lapses: None }));
+                }
+                Wish::ShowLine(name) => {
+                    let told = Told::Line(self.lines.line(name).map(InLine::from).collect());
                     answer(submission.reply, Ok(Reply { told, lapses: None }));
                 }
                 _ if overburdened => answer(submission.reply, Err(Unavailable::Store)),

@@ -46,7 +46,7 @@ impl Counting {
         let outcome = match told {
             Told::Outcome(outcome) => outcome,
             Told::Superseded => return self.0.refusal(Refusal::Superseded),
-            Told::Count(_) | Told::Seen(_) | Told::Waiting(_) => return,
+            Told::Count(_) | Told::Seen(_) | Told::Waiting(_) | Told::Line(_) => return,
         };
         match outcome {
             Outcome::Acquired(_) => self.0.grants(Way::AtOnce, 1),

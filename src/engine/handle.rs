@@ -10,7 +10,7 @@ use tokio::sync::oneshot;
 
 use crate::db::Announcement;
 use crate::engine::counting::refusal;
-use crate::engine::messages::{Departure, Message, Reply, Submission, Told, Wish};
+use crate::engine::messages::{Departure, InLine, Message, Reply, Submission, Told, Wish};
 use crate::engine::policy::Policy;
 use crate::engine::shared::Shared;
 use crate::limits::{DECISION_WAIT_MAX, WATCH_RETRY_INTERVAL};
@@ -209,6 +209,14 @@ impl Engine {
         match self.ask(Wish::CountWaiting(names)).await? {
             Told::Waiting(waiting) => Ok(waiting),
             told => unreachable!("a count was answered with {told:?}"),
+        }
+    }
+
+    /// Who stands in the line for `name` at this server, in order.
+    pub async fn line_here(&self, name: ResourceName) -> Result<Vec<InLine>, Unavailable> {
+        match self.ask(Wish::ShowLine(name)).await? {
+            Told::Line(line) => Ok(line),
+            told => unreachable!("a look at a line was answered with {told:?}"),
         }
     }
 

@@ -4,9 +4,12 @@ use std::time::Instant;
 
 use tokio::sync::oneshot;
 
+use crate::clock::Timestamp;
 use crate::engine::Unavailable;
 use crate::limits::{BULK_WEIGHT, NAMES_TOGETHER_MAX};
-use crate::lock::{Acquire, FencingToken, Operation, Outcome, ResourceName, Snapshot, StillWaits};
+use crate::lock::{
+    Acquire, FencingToken, Label, Operation, Outcome, Owner, Place, ResourceName, Snapshot, StillWaits, Waiter,
+};
 
 /// What a request asks for.
 #[derive(Debug)]
@@ -21,13 +24,15 @@ pub(super) enum Wish {
     Look(ResourceName),
     /// To know how many wait for some of whom the database does not know.
     CountWaiting(Vec<ResourceName>),
+    /// To see who waits here for one.
+    ShowLine(ResourceName),
 }
 
 impl Wish {
     /// How many operations of a batch it counts as.
     pub(super) fn weight(&self) -> usize {
         match self {
-            Self::One(..) | Self::Look(_) | Self::CountWaiting(_) => 1,
+            Self::One(..) | Self::Look(_) | Self::CountWaiting(_) | Self::ShowLine(_) => 1,
             Self::Together(names, _) => names.len().min(NAMES_TOGETHER_MAX),
             Self::Each(..) => BULK_WEIGHT,
         }
@@ -73,11 +78,41 @@ pub(super) enum Told {
     Seen(Box<Snapshot>),
     /// How many wait for each.
     Waiting(Vec<usize>),
+    /// Who waits.
+    Line(Vec<InLine>),
     /// That the same request was sent again and waits in its place.
     Superseded,
 }
 
 pub(super) type ReplySender = oneshot::Sender<Result<Reply, Unavailable>>;
+
+/// Somebody in a line, as others may see it: never with its key.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct InLine {
+    /// Where it stands.
+    pub place: Place,
+    /// Whose the lock would be.
+    pub owner: Option<Owner>,
+    /// What it would say of the lock.
+    pub label: Option<Label>,
+    /// Since when it waits.
+    pub since: Timestamp,
+    /// Until when.
+    pub until: Timestamp,
+}
+
+impl From<&Waiter<Parked>> for InLine {
+    fn from(waiter: &Waiter<Parked>) -> Self {
+        let Parked { since, wait_until, .. } = waiter.ticket;
+        Self {
+            place: waiter.place,
+            owner: waiter.acquire.locked_by.owner().cloned(),
+            label: waiter.acquire.label.clone(),
+            since: waiter.wait_until - wait_until.saturating_duration_since(since),
+            until: waiter.wait_until,
+        }
+    }
+}
 
 /// A request in a waiting line.
 #[derive(Debug)]

@@ -78,6 +78,7 @@ mod watches;
 pub use batcher::Batcher;
 pub use feed::{Feed, Subscription};
 pub use handle::{Answer, Engine, Unavailable, Untold};
+pub use messages::InLine;
 pub use policy::Policy;
 pub use readiness::{Readiness, Unready};
 pub use tokens::Tokens;

@@ -83,7 +83,7 @@ impl Work {
             Wish::One(name, operation) => What::One(self.index.row(name), operation),
             Wish::Together(names, acquire) => What::Together(self.index.rows(names), acquire),
             Wish::Each(names, operation) => What::Each(self.index.rows(names), operation),
-            Wish::Look(_) | Wish::CountWaiting(_) => unreachable!("a look is not decided"),
+            Wish::Look(_) | Wish::CountWaiting(_) | Wish::ShowLine(_) => unreachable!("a look is not decided"),
         };
         let times = put_off.as_ref().map_or(0, |put_off| put_off.times);
         if let Some(put_off) = put_off {

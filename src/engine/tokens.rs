@@ -68,12 +68,24 @@ impl Tokens {
     ///
     /// Errors: the table could not be looked at lately.
     pub async fn find(&self, hash: &KeyHash) -> Result<Option<Arc<Token>>, Unavailable> {
+        self.require_belief().await?;
+        let seen = self.watched.seen.borrow();
+        Ok(seen.tokens.find_good(hash, Timestamp::wall_clock()).cloned())
+    }
+
+    /// The same by the number of the token, with the hash of its key.
+    pub async fn find_by_id(&self, id: i64) -> Result<Option<(KeyHash, Arc<Token>)>, Unavailable> {
+        self.require_belief().await?;
+        let seen = self.watched.seen.borrow();
+        Ok(seen.tokens.find_good_by_id(id, Timestamp::wall_clock()))
+    }
+
+    async fn require_belief(&self) -> Result<(), Unavailable> {
         if !self.watched.seen.borrow().is_believed() {
             // Apart, because it is seldom needed, and each request that waits would hold room for it.
             Box::pin(self.wait_for_a_look()).await?;
         }
-        let seen = self.watched.seen.borrow();
-        Ok(seen.tokens.find_good(hash, Timestamp::wall_clock()).cloned())
+        Ok(())
     }
 
     /// What comes of `waiting`; `None` if the token whose key has this hash ends

@@ -9,7 +9,8 @@ use crate::clock::Timestamp;
 use crate::management::{CommandError, migrated};
 use crate::settings::Settings;
 
-/// Delete the tokens that ended long ago: that were revoked, or have expired.
+/// Delete the tokens that ended long ago: that were revoked, or have expired; and
+/// the sessions at the operators' page that are over.
 ///
 /// Until then `listtokens` shows them, so that people see who was let in.
 #[derive(Debug, Args)]
@@ -24,7 +25,9 @@ impl Cleartokens {
         let database = migrated(settings)?;
         let ago = Duration::from_secs(u64::from(self.days) * 24 * 3600);
         let then = Timestamp::wall_clock() - ago;
-        let cleared = database.into_tokens().clear(then).map_err(CommandError::Tokens)?;
+        let mut tokens = database.into_tokens();
+        let cleared = tokens.clear(then).map_err(CommandError::Tokens)?;
+        tokens.clear_sessions().map_err(CommandError::Tokens)?;
         let days = self.days;
         writeln!(
             io::stdout(),

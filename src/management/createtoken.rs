@@ -6,7 +6,7 @@ use std::time::Duration;
 use chrono::{DateTime, NaiveDate, NaiveTime};
 use clap::Args;
 
-use crate::access::{TokenKey, Verbs};
+use crate::access::{TokenKey, Verbs, is_token_name, is_token_prefix};
 use crate::clock::Timestamp;
 use crate::db::NewToken;
 use crate::limits::NAME_CHARS_MAX;
@@ -57,21 +57,18 @@ impl Createtoken {
 }
 
 fn owner(text: &str) -> Result<Owner, String> {
-    let has_control = text.chars().any(char::is_control);
-    let owner = Owner::new(text).filter(|_| !has_control);
+    let owner = Owner::new(text).filter(|_| is_token_name(text));
     owner.ok_or_else(|| "a name has 1 to 100 characters, and no control characters".to_owned())
 }
 
 fn prefix(text: &str) -> Result<String, String> {
-    if text.is_empty() {
-        return Err("leave it out for all resources".to_owned());
-    }
-    if text.chars().count() > NAME_CHARS_MAX || text.contains('\0') {
-        return Err(format!(
+    match is_token_prefix(text) {
+        true => Ok(text.to_owned()),
+        false if text.is_empty() => Err("leave it out for all resources".to_owned()),
+        false => Err(format!(
             "no name of a resource begins so: they have up to {NAME_CHARS_MAX} characters"
-        ));
+        )),
     }
-    Ok(text.to_owned())
 }
 
 /// A span from now, a day (its beginning, UTC), or an instant.

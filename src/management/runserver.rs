@@ -117,7 +117,7 @@ impl Runserver {
         let waiters_max = settings.waiters_max.min(waiters_that_leave_room(connections_max));
         let access = match auth {
             Auth::Off => Access::Open,
-            Auth::Required => Access::Tokens(Tokens::watch(catalog.clone())?, client_rate),
+            Auth::Required => Access::Tokens(Tokens::watch(catalog.clone())?, client_rate, catalog.clone()),
         };
         let (engine, batcher) = Batcher::spawn(store, policy(&settings, waiters_max), Arc::clone(&metrics))?;
         let announce = |bound: SocketAddr| {
@@ -133,6 +133,7 @@ impl Runserver {
             engine: engine.clone(),
             feed: Feed::spawn(&engine, catalog.clone())?,
             readiness: Readiness::of(catalog.clone()),
+            registrar: catalog.registrar(),
             catalog,
             metrics,
             limits: Arc::clone(&limits),

@@ -1,14 +1,17 @@
 //! What the answers say.
 
+use std::collections::BTreeMap;
 use std::hash::{DefaultHasher, Hash, Hasher};
 
 use chrono::{DateTime, SecondsFormat};
 use serde::{Serialize, Serializer};
 use utoipa::ToSchema;
 
+use crate::access::{Token, Verb};
 use crate::clock::Timestamp;
 use crate::db::{ListRow, RecordedEvent};
-use crate::lock::{Break, EventKind, FencingToken, Grant, ResourceName, Snapshot, Ttl};
+use crate::engine::InLine;
+use crate::lock::{Break, EventKind, FencingToken, Grant, Place, ResourceName, Snapshot, Ttl};
 use crate::rest::ETag;
 
 /// What the original answers when it did what was asked.
@@ -306,6 +309,107 @@ impl From<&Break> for HowBroken {
             reason: broken.reason.as_str().to_owned(),
         }
     }
+}
+
+/// A token as it is listed: never with its key.
+#[derive(Serialize, ToSchema)]
+pub(super) struct TokenShown {
+    /// The number by which it is revoked.
+    #[schema(minimum = 1)]
+    id: i64,
+    /// What owns the locks that are taken with it.
+    name: String,
+    /// The resources that it is for are those whose names begin with one of
+    /// these; all of them if there are none.
+    prefixes: Vec<String>,
+    /// What it may do.
+    #[schema(value_type = Vec<String>)]
+    verbs: Vec<&'static str>,
+    /// When it was made.
+    #[serde(serialize_with = "rfc3339")]
+    #[schema(required, value_type = Option<String>, format = DateTime)]
+    created_at: Option<Timestamp>,
+    /// The first instant at which it is good for nothing.
+    #[serde(serialize_with = "rfc3339")]
+    #[schema(required, value_type = Option<String>, format = DateTime)]
+    expires_at: Option<Timestamp>,
+    /// When it was revoked.
+    #[serde(serialize_with = "rfc3339")]
+    #[schema(required, value_type = Option<String>, format = DateTime)]
+    revoked_at: Option<Timestamp>,
+    /// Whether it is good for anything now.
+    good: bool,
+}
+
+impl TokenShown {
+    pub(super) fn at(token: &Token, now: Timestamp) -> Self {
+        Self {
+            id: token.id,
+            name: token.name.as_str().to_owned(),
+            prefixes: token.prefixes.clone(),
+            verbs: token.verbs.iter().map(Verb::as_str).collect(),
+            created_at: Some(token.created_at),
+            expires_at: token.expires_at,
+            revoked_at: token.revoked_at,
+            good: token.is_good_at(now),
+        }
+    }
+}
+
+/// A token that was just made.
+#[derive(Serialize, ToSchema)]
+pub(super) struct NewTokenShown {
+    #[serde(flatten)]
+    pub(super) token: TokenShown,
+    /// Its key, which is shown only now.
+    pub(super) key: String,
+}
+
+/// Somebody who waits for a resource: never with its key.
+#[derive(Debug, PartialEq, Serialize, ToSchema)]
+pub(super) struct WaiterShown {
+    /// 1 is served next.
+    #[schema(minimum = 1)]
+    position: usize,
+    /// The name of the token that it waits with; null at another server.
+    #[schema(required)]
+    owner: Option<String>,
+    /// Who it is and why, for people; null at another server.
+    #[schema(required)]
+    label: Option<String>,
+    /// Since when it waits; null at another server.
+    #[serde(serialize_with = "rfc3339")]
+    #[schema(required, value_type = Option<String>, format = DateTime)]
+    since: Option<Timestamp>,
+    /// Until when it waits.
+    #[serde(serialize_with = "rfc3339")]
+    #[schema(required, value_type = Option<String>, format = DateTime)]
+    until: Option<Timestamp>,
+}
+
+/// Everybody in line, in order, of those who wait here and those of whom the
+/// database knows, which may be the same.
+pub(super) fn in_line(here: Vec<InLine>, anywhere: Vec<(Place, Timestamp)>) -> Vec<WaiterShown> {
+    let mut line: BTreeMap<Place, (Timestamp, Option<InLine>)> = anywhere
+        .into_iter()
+        .map(|(place, until)| (place, (until, None)))
+        .collect();
+    line.extend(here.into_iter().map(|it| (it.place, (it.until, Some(it)))));
+    let positions = line.into_values().enumerate();
+    let shown = positions.map(|(at, (until, known))| WaiterShown {
+        position: at + 1,
+        owner: known
+            .as_ref()
+            .and_then(|it| it.owner.as_ref())
+            .map(|owner| owner.as_str().to_owned()),
+        label: known
+            .as_ref()
+            .and_then(|it| it.label.as_ref())
+            .map(|label| label.as_str().to_owned()),
+        since: known.map(|it| it.since),
+        until: Some(until),
+    });
+    shown.collect()
 }
 
 /// How many locks were renewed.

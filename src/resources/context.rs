@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 
 use crate::access::AtRest;
-use crate::db::Catalog;
+use crate::db::{Catalog, Registrar};
 use crate::engine::{Engine, Feed, Readiness};
 use crate::limits::{TIMEOUT_SECONDS_MAX, TTL_SECONDS_MAX};
 use crate::metrics::Metrics;
@@ -30,6 +30,8 @@ pub struct Context {
     pub access: Access,
     /// How the keys of locks are kept.
     pub at_rest: AtRest,
+    /// What changes tokens and sessions.
+    pub registrar: Registrar,
     /// Who waits.
     pub client_waiters: Arc<ClientWaiters>,
     /// What counts.

@@ -9,7 +9,7 @@ use crate::rest::exceptions::{ApiException, FieldErrors};
 use crate::rest::fields::{BooleanField, CharField, ChoiceField, Input};
 use crate::rest::pagination::{Page, PageNumber, PageNumberPagination};
 
-const PAGES: PageNumberPagination = PageNumberPagination {
+pub(super) const PAGES: PageNumberPagination = PageNumberPagination {
     page_size: LIST_PAGE_SIZE,
     page_size_max: LIST_PAGE_SIZE_MAX,
 };

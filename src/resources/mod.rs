@@ -11,12 +11,14 @@ mod lock_info;
 mod permissions;
 mod schema;
 mod serializers;
+mod token_fields;
 pub mod urls;
 mod views;
 
 pub use context::{Context, CurrentLimits, RequestLimits};
-pub use permissions::Access;
+pub use permissions::{Access, Caller, SESSION_COOKIE, require_csrf_token, session_of};
 pub use views::{
     AcquireView, BreakView, CheckView, EventListView, EventStreamView, HealthView, HistoryView, LocksView, MetricsView,
-    ReadyView, ReleaseView, RenewView, ResourceListView, ResourceView, SchemaView, TerraformView,
+    ReadyView, ReleaseView, RenewView, ResourceListView, ResourceView, SchemaView, TerraformView, TokenListView,
+    TokenView, WaitersView,
 };

@@ -3,22 +3,33 @@
 use std::pin::Pin;
 use std::sync::Arc;
 
-use crate::access::{KeyHash, Token, Verb};
+use actix_web::http::header::HeaderName;
+use actix_web::http::{Method, StatusCode};
+
+use crate::access::{KeyHash, SessionId, Token, Verb};
+use crate::db::Catalog;
 use crate::engine::Tokens;
 use crate::lock::{Owner, ResourceName};
-use crate::resources::views::unavailable;
+use crate::resources::views::{look_up, unavailable};
 use crate::rest::Request;
 use crate::rest::authentication::{invalid_token, key_of, not_authenticated};
 use crate::rest::exceptions::ApiException;
 use crate::rest::throttling::{Client, RequestRate};
+
+/// The cookie of a session at the operators' page.
+pub const SESSION_COOKIE: &str = "cls_session";
+
+/// In which a page of a session says that it is one: Django's.
+const CSRF_HEADER: HeaderName = HeaderName::from_static("x-csrftoken");
 
 /// Who is let in.
 #[derive(Clone)]
 pub enum Access {
     /// Everybody, who may do everything.
     Open,
-    /// Whoever has a token, as far as it allows, and as often as each may ask.
-    Tokens(Tokens, Option<Arc<RequestRate>>),
+    /// Whoever has a token, as far as it allows, and as often as each may ask; or
+    /// a session that is in the catalog.
+    Tokens(Tokens, Option<Arc<RequestRate>>, Catalog),
 }
 
 /// Who sent a request.
@@ -32,11 +43,19 @@ pub enum Caller {
 impl Access {
     /// Who sent this request.
     ///
-    /// Errors: 401 if they show no good token, 429 if they ask too often, 503 if
-    /// nobody can know.
-    pub(super) async fn caller(&self, request: &Request) -> Result<Caller, ApiException> {
+    /// Errors: 401 if they show no good token, 403 if a page of this session did
+    /// not send it, 429 if they ask too often, 503 if nobody can know.
+    pub async fn caller(&self, request: &Request) -> Result<Caller, ApiException> {
+        if let (Self::Tokens(tokens, request_rate, catalog), Some(id)) = (self, session_of(request)) {
+            if let Some(request_rate) = request_rate {
+                // By the address, and first: whether it is one is looked for in the table.
+                request_rate.require(request.client()).await?;
+            }
+            // Apart, because each request that waits would hold room for it.
+            return Box::pin(known_by_session(tokens, catalog, request, &id)).await;
+        }
         let caller = self.caller_at_any_rate(request).await;
-        let Self::Tokens(_, request_rate) = self else {
+        let Self::Tokens(_, request_rate, _) = self else {
             return caller;
         };
         if let Some(request_rate) = request_rate {
@@ -49,12 +68,27 @@ impl Access {
         caller
     }
 
-    /// The same for what may be asked at any rate.
+    /// The same for what may be asked at any rate; without sessions, which are
+    /// looked for in the table.
     pub(super) async fn caller_at_any_rate(&self, request: &Request) -> Result<Caller, ApiException> {
         match self {
             Self::Open => Ok(Caller::Anybody),
-            Self::Tokens(tokens, _) => known(tokens, request).await,
+            Self::Tokens(tokens, ..) => known(tokens, request).await,
         }
+    }
+
+    /// Who shows this key to begin a session; `None` if it is none of a good
+    /// token. Counted as a request of the address.
+    ///
+    /// Errors: 429 if they ask too often, 503 if nobody can know.
+    pub async fn signs_in(&self, request: &Request, key: &str) -> Result<Option<Arc<Token>>, ApiException> {
+        let Self::Tokens(tokens, request_rate, _) = self else {
+            return Ok(None);
+        };
+        if let Some(request_rate) = request_rate {
+            request_rate.require(request.client()).await?;
+        }
+        find(tokens, &KeyHash::of(key)).await
     }
 
     /// What comes of `waiting`, for somebody who may wait for it as long as their
@@ -67,7 +101,7 @@ impl Access {
         waiting: Pin<&mut impl Future<Output = T>>,
     ) -> Result<T, ApiException> {
         match (self, caller) {
-            (Self::Tokens(tokens, _), Caller::Token(_, hash)) => {
+            (Self::Tokens(tokens, ..), Caller::Token(_, hash)) => {
                 tokens.while_good(hash, waiting).await.ok_or_else(invalid_token)
             }
             _ => Ok(waiting.await),
@@ -77,7 +111,7 @@ impl Access {
     /// The same as [`Access::caller`] for somebody who has waited since.
     pub(super) async fn require_still(&self, caller: &Caller) -> Result<(), ApiException> {
         match (self, caller) {
-            (Self::Tokens(tokens, _), Caller::Token(_, hash)) => {
+            (Self::Tokens(tokens, ..), Caller::Token(_, hash)) => {
                 find(tokens, hash).await?.map(drop).ok_or_else(invalid_token)
             }
             _ => Ok(()),
@@ -92,13 +126,53 @@ async fn known(tokens: &Tokens, request: &Request) -> Result<Caller, ApiExceptio
     Ok(Caller::Token(token, hash))
 }
 
+/// The session that a request shows; one with an `Authorization` header shows
+/// none, whatever cookies it has.
+pub fn session_of(request: &Request) -> Option<SessionId> {
+    match request.authorization() {
+        Some(_) => None,
+        None => request.cookie(SESSION_COOKIE).map(SessionId::shown),
+    }
+}
+
+/// The framework's `SessionAuthentication`.
+async fn known_by_session(
+    tokens: &Tokens,
+    catalog: &Catalog,
+    request: &Request,
+    id: &SessionId,
+) -> Result<Caller, ApiException> {
+    let (catalog, id_hash) = (catalog.clone(), id.hash());
+    let token_id = look_up(move || catalog.session(&id_hash)).await?;
+    let token_id = token_id.ok_or_else(not_authenticated)?;
+    let found = tokens.find_by_id(token_id).await.map_err(unavailable)?;
+    let (hash, token) = found.ok_or_else(not_authenticated)?;
+    if !matches!(
+        *request.method(),
+        Method::GET | Method::HEAD | Method::OPTIONS | Method::TRACE
+    ) {
+        require_csrf_token(id, request.header(CSRF_HEADER).as_deref())?;
+    }
+    Ok(Caller::Token(token, hash))
+}
+
+/// Errors: 403 if this is not what the pages of the session send.
+pub fn require_csrf_token(id: &SessionId, shown: Option<&str>) -> Result<(), ApiException> {
+    let problem = match shown {
+        None | Some("") => "CSRF Failed: CSRF token missing.",
+        Some(shown) if id.has_csrf_token(shown) => return Ok(()),
+        Some(_) => "CSRF Failed: CSRF token from the 'X-Csrftoken' HTTP header incorrect.",
+    };
+    Err(ApiException::new(StatusCode::FORBIDDEN, problem))
+}
+
 async fn find(tokens: &Tokens, hash: &KeyHash) -> Result<Option<Arc<Token>>, ApiException> {
     tokens.find(hash).await.map_err(unavailable)
 }
 
 impl Caller {
     /// Whose the locks are that are taken by this request.
-    pub(super) fn owner(&self) -> Option<&Owner> {
+    pub fn owner(&self) -> Option<&Owner> {
         match self {
             Self::Anybody => None,
             Self::Token(token, _) => Some(&token.name),
@@ -133,6 +207,21 @@ impl Caller {
     /// The same, to all of these.
     pub(super) fn require_on_each(&self, verb: Verb, names: &[ResourceName]) -> Result<(), ApiException> {
         names.iter().try_for_each(|name| self.require_on(verb, name.as_str()))
+    }
+
+    /// Whether this is allowed, to some resources at least.
+    pub fn may(&self, verb: Verb) -> bool {
+        self.require(verb).is_ok()
+    }
+
+    /// The token of whoever may change tokens.
+    ///
+    /// Errors: 403, also where no tokens are asked for: a token outlasts that.
+    pub(super) fn administrator(&self) -> Result<&Token, ApiException> {
+        match self {
+            Self::Token(token, _) if token.verbs.allow(Verb::Admin) => Ok(token),
+            _ => Err(ApiException::permission_denied()),
+        }
     }
 
     /// The prefixes of the names that are shown; `None` is all.

@@ -10,6 +10,7 @@ mod fields;
 mod operating;
 mod operations;
 mod parts;
+mod people;
 mod requests;
 mod terraform;
 
@@ -82,6 +83,7 @@ fn document() -> OpenApi {
             "terraform",
             "States that Terraform and OpenTofu lock, with LOCK and UNLOCK or the methods here.",
         ),
+        ("tokens", "Who may do what; for a token with the verb `admin`."),
         ("schema", "This document."),
         ("operating", "What those ask who watch the server."),
     ];

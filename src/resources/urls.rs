@@ -38,6 +38,12 @@ pub enum Route<'p> {
     Health,
     /// `/readyz/`
     Ready,
+    /// `/tokens/`
+    Tokens,
+    /// `/tokens/{id}/`
+    Token(Cow<'p, str>),
+    /// `/resources/{name}/waiters/`
+    Waiters(Cow<'p, str>),
 }
 
 /// What can be done to a resource by POST, or be seen of it.
@@ -65,6 +71,12 @@ const SPLIT_FIRST: &str = "/locks/";
 
 /// The same, of a name that is no resource's.
 const TERRAFORM: &str = "/terraform/";
+
+/// The same, of the number of a token.
+const TOKENS: &str = "/tokens/";
+
+/// Who stands in line for a resource.
+const WAITERS: &str = "waiters";
 
 const ACTIONS: [(&str, Action); 6] = [
     ("acquire", Action::Acquire),
@@ -103,7 +115,14 @@ fn route_of<'p, 'r>(path: &'p str, keep: impl Fn(&'p str) -> Cow<'r, str>) -> Op
         "/metrics/" | "/metrics" => return Some(Route::Metrics),
         "/healthz/" | "/healthz" => return Some(Route::Health),
         "/readyz/" | "/readyz" => return Some(Route::Ready),
+        "/tokens/" | "/tokens" => return Some(Route::Tokens),
         _ => {}
+    }
+    if let Some(rest) = path.strip_prefix(TOKENS) {
+        return match name_and_action(rest)? {
+            (id, None) => Some(Route::Token(keep(id))),
+            _ => None,
+        };
     }
     let rest = PREFIXES.iter().find_map(|prefix| path.strip_prefix(prefix))?;
     let (name, action) = name_and_action(rest)?;
@@ -123,6 +142,7 @@ fn name_and_action(rest: &str) -> Option<(&str, Option<&str>)> {
 fn route_to<'r>(name: Cow<'r, str>, action: Option<&str>) -> Option<Route<'r>> {
     match action {
         None => Some(Route::Resource(name)),
+        Some(WAITERS) => Some(Route::Waiters(name)),
         Some(action) => {
             let (_, action) = ACTIONS.iter().find(|(word, _)| *word == action)?;
             Some(Route::Action(name, *action))

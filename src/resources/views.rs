@@ -9,6 +9,8 @@ mod metrics;
 mod resource;
 mod schema;
 mod terraform;
+mod tokens;
+mod waiters;
 
 use actix_web::http::StatusCode;
 
@@ -33,6 +35,8 @@ pub use metrics::MetricsView;
 pub use resource::ResourceView;
 pub use schema::SchemaView;
 pub use terraform::TerraformView;
+pub use tokens::{TokenListView, TokenView};
+pub use waiters::WaitersView;
 
 pub(super) use terraform::STATE_NAME_CHARS_MAX;
 
@@ -73,6 +77,11 @@ pub(super) fn unavailable(reason: Unavailable) -> ApiException {
     }
 }
 
+fn no_chance(error: impl std::fmt::Display) -> ApiException {
+    log::error!("the system has no chance to offer: {error}");
+    unavailable(Unavailable::Store)
+}
+
 /// Counts a request that may wait among those of its client, as long as what is
 /// returned lives.
 ///
@@ -91,8 +100,8 @@ fn counts_for(context: &Context, request: &Request, caller: &Caller) -> Option<C
     is_counted.then(|| ClientName::new(&caller.client(request).to_string()))
 }
 
-/// Runs a query of the catalog where it holds up nobody.
-async fn look_up<T: Send + 'static>(
+/// Runs a query where it holds up nobody.
+pub(super) async fn look_up<T: Send + 'static>(
     query: impl FnOnce() -> Result<T, StoreError> + Send + 'static,
 ) -> Result<T, ApiException> {
     let error = match actix_web::web::block(query).await {

@@ -3,6 +3,10 @@
 
 use std::cmp::Reverse;
 
+use actix_web::HttpRequest;
+use actix_web::http::Method;
+use actix_web::http::header::ACCEPT;
+
 use crate::rest::exceptions::ApiException;
 use crate::rest::media_type::MediaType;
 use crate::rest::renderers::{Renderer, Selected};
@@ -51,6 +55,31 @@ pub fn select_renderer(
     })
 }
 
+/// Whether somebody only looks, and rather at a page than at JSON.
+pub fn prefers_page(http: &HttpRequest) -> bool {
+    let accept = http.headers().get(ACCEPT).and_then(|accept| accept.to_str().ok());
+    matches!(*http.method(), Method::GET | Method::HEAD) && names_page(accept, http.uri().query().unwrap_or_default())
+}
+
+/// Whether a browser asks: `Accept` names HTML and not JSON, and the query has no
+/// `format`. Then the framework's browsable API answers; whoever takes anything
+/// gets JSON.
+fn names_page(accept: Option<&str>, query: &str) -> bool {
+    const OFFERED: [Renderer; 2] = [
+        Renderer::JSON,
+        Renderer {
+            media_type: "text/html",
+            format: "api",
+            ..Renderer::JSON
+        },
+    ];
+    let Some(accept) = accept.filter(|accept| accept.contains("text/html")) else {
+        return false;
+    };
+    let has_format = form_urlencoded::parse(query.as_bytes()).any(|(name, _)| name == "format");
+    !has_format && select_renderer(&OFFERED, Some(accept), None).is_ok_and(|it| it.renderer.format == "api")
+}
+
 fn rank((media_type, place): (MediaType<'_>, usize)) -> (u8, Reverse<usize>) {
     (media_type.precedence(), Reverse(place))
 }
@@ -82,6 +111,25 @@ mod tests {
         ] {
             let selected = select_renderer(&[Renderer::JSON], accept, None);
             assert_eq!(selected.ok().map(|selected| selected.indent), indent, "{accept:?}");
+        }
+    }
+
+    #[test]
+    fn a_page_is_for_who_names_html_and_not_json() {
+        const BROWSER: &str = "text/html,application/xhtml+xml,application/xml;q=0.9,image/webp,*/*;q=0.8";
+        for (accept, query, is_preferred) in [
+            (None, "", false),
+            (Some("*/*"), "", false),
+            (Some("application/json"), "", false),
+            (Some("text/html;q=0.1, application/json"), "", false),
+            (Some("text/*"), "", false),
+            (Some("text/html"), "", true),
+            (Some(BROWSER), "", true),
+            (Some(BROWSER), "page=2&locked=true", true),
+            (Some(BROWSER), "format=json", false),
+            (Some(BROWSER), "page=2&format=", false),
+        ] {
+            assert_eq!(names_page(accept, query), is_preferred, "{accept:?} {query}");
         }
     }
 

@@ -4,7 +4,7 @@ use actix_web::http::StatusCode;
 use serde::Serialize;
 use utoipa::ToSchema;
 
-use crate::rest::exceptions::ApiException;
+use crate::rest::exceptions::{ApiException, FieldErrors};
 use crate::rest::fields::IntegerField;
 use crate::rest::python;
 use crate::rest::query::Query;
@@ -71,6 +71,15 @@ impl PageNumberPagination {
             max_value: self.page_size_max,
         };
         Ok(field.validate(query.get(PAGE_SIZE))?.unwrap_or(self.page_size))
+    }
+
+    /// The same, where it is the only field of the query.
+    ///
+    /// Errors: 400.
+    pub fn size(&self, query: &Query<'_>) -> Result<u32, ApiException> {
+        let mut errors = FieldErrors::default();
+        let size = errors.check(PAGE_SIZE, self.page_size(query));
+        size.ok_or(ApiException::validation_error(errors))
     }
 
     /// The page that `page` asks for. The number is what Python's `int` makes of

@@ -9,7 +9,7 @@ use std::task::{Context, Poll};
 
 use actix_web::body::{BodySize, BoxBody, MessageBody};
 use actix_web::http::header::{
-    AUTHORIZATION, CONTENT_LENGTH, CONTENT_TYPE, HeaderName, HeaderValue, IF_NONE_MATCH, TRANSFER_ENCODING,
+    AUTHORIZATION, CONTENT_LENGTH, CONTENT_TYPE, COOKIE, HeaderName, HeaderValue, IF_NONE_MATCH, TRANSFER_ENCODING,
 };
 use actix_web::http::{ConnectionType, Method};
 use actix_web::web::{self, Bytes, BytesMut, Payload};
@@ -105,6 +105,25 @@ impl Request {
         self.http.headers().get(AUTHORIZATION).map(HeaderValue::as_bytes)
     }
 
+    /// The value of the cookie of this name; the first, where there are several.
+    pub fn cookie(&self, name: &str) -> Option<&str> {
+        let headers = self.http.headers().get_all(COOKIE);
+        headers.filter_map(|header| header.to_str().ok()).find_map(|header| {
+            let pairs = header.split(';').filter_map(|pair| pair.trim().split_once('='));
+            pairs.filter(|(found, _)| *found == name).map(|(_, value)| value).next()
+        })
+    }
+
+    /// Whether its connection is encrypted.
+    pub fn is_secure(&self) -> bool {
+        self.http.app_config().secure()
+    }
+
+    /// Its path, as it was sent.
+    pub fn path(&self) -> &str {
+        self.http.uri().path()
+    }
+
     /// Whether `If-None-Match` says that the client has the representation with
     /// this tag: then the answer to GET and HEAD is 304.
     pub fn already_has(&self, tag: &ETag) -> bool {
@@ -140,11 +159,7 @@ impl Request {
         let host = host_of(&self.http);
         match name_of(host) {
             Some(_) => {
-                let scheme = if self.http.app_config().secure() {
-                    "https"
-                } else {
-                    "http"
-                };
+                let scheme = if self.is_secure() { "https" } else { "http" };
                 Ok(format!("{scheme}://{host}{}", self.http.uri().path()))
             }
             None => Err(ApiException::suspicious_operation()),

@@ -5,8 +5,8 @@ use std::convert::Infallible;
 use std::panic::AssertUnwindSafe;
 
 use actix_web::http::header::{
-    ACCEPT, ALLOW, CONTENT_TYPE, HeaderMap, HeaderName, HeaderValue, REFERRER_POLICY, RETRY_AFTER, VARY,
-    WWW_AUTHENTICATE, X_CONTENT_TYPE_OPTIONS, X_FRAME_OPTIONS,
+    ACCEPT, ALLOW, CACHE_CONTROL, CONTENT_SECURITY_POLICY, CONTENT_TYPE, ETAG, HeaderMap, HeaderName, HeaderValue,
+    REFERRER_POLICY, RETRY_AFTER, VARY, WWW_AUTHENTICATE, X_CONTENT_TYPE_OPTIONS, X_FRAME_OPTIONS,
 };
 use actix_web::http::{Method, StatusCode};
 use actix_web::{HttpResponse, HttpResponseBuilder};
@@ -21,6 +21,14 @@ use crate::rest::parsers::PARSES;
 use crate::rest::renderers::{Renderer, Selected};
 use crate::rest::request::Request;
 use crate::rest::response::Response;
+
+/// What a page may load, and who may show it: nothing but our own files, and
+/// nobody. No script and no style is in the page itself.
+const CONTENT_POLICY: &str = "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data:; \
+                              connect-src 'self'; form-action 'self'; frame-ancestors 'none'; base-uri 'none'";
+
+/// Blanks a level of the JSON in a page.
+const PAGE_INDENT: usize = 4;
 
 /// What a view answers, or the error instead.
 pub type ViewResult = Result<Response, ApiException>;
@@ -87,6 +95,84 @@ pub fn error_response(exception: ApiException) -> HttpResponse {
     render_exception(exception, Selected::first_of(&[Renderer::JSON]))
 }
 
+/// A page that somebody looks at.
+pub struct Page {
+    /// The status of the answer.
+    pub status: StatusCode,
+    /// HTML.
+    pub body: String,
+    /// More headers; of equal names the last is sent.
+    pub headers: Vec<(HeaderName, HeaderValue)>,
+}
+
+impl Page {
+    /// What is answered: never kept by a cache, because what a page shows
+    /// depends on who asks.
+    fn into_response(self) -> HttpResponse {
+        let mut response = HttpResponse::build(self.status).body(self.body);
+        let html = HeaderValue::from_static("text/html; charset=utf-8");
+        set(&mut response, CONTENT_TYPE, html);
+        set(&mut response, CACHE_CONTROL, HeaderValue::from_static("no-store"));
+        set(
+            &mut response,
+            CONTENT_SECURITY_POLICY,
+            HeaderValue::from_static(CONTENT_POLICY),
+        );
+        for (name, value) in self.headers {
+            set(&mut response, name, value);
+        }
+        add_security_headers(response.headers_mut());
+        response
+    }
+}
+
+/// Answers a request by a page, which is not negotiated. A panic is answered 500.
+pub async fn answer_by_page(mut request: Request, page: impl AsyncFnOnce(&mut Request) -> Page) -> HttpResponse {
+    let answered = AssertUnwindSafe(page(&mut request)).catch_unwind().await;
+    let mut response = match answered {
+        Ok(page) => page.into_response(),
+        Err(_) => html_page(StatusCode::INTERNAL_SERVER_ERROR),
+    };
+    request.skip_body().await.close_if_malformed(&mut response);
+    request.answered_by(response)
+}
+
+/// As `dispatch`, for somebody who looks at it: `page` makes HTML of the answer
+/// and its JSON, which is indented.
+pub async fn dispatch_to_page<V: View>(
+    view: &V,
+    mut request: Request,
+    page: impl FnOnce(&Request, &HttpResponse, &str) -> String,
+) -> HttpResponse {
+    let selected = Selected {
+        indent: PAGE_INDENT,
+        ..Selected::first_of(V::RENDERERS)
+    };
+    let answered = AssertUnwindSafe(answer_as(view, &mut request, Ok(selected)))
+        .catch_unwind()
+        .await;
+    let mut response = answered.unwrap_or_else(|_| html_page(StatusCode::INTERNAL_SERVER_ERROR));
+    let is_json = response
+        .headers()
+        .get(CONTENT_TYPE)
+        .is_some_and(|media_type| media_type == Renderer::JSON.media_type);
+    if is_json {
+        let (head, body) = response.into_parts();
+        // All of it is there: JSON is no stream.
+        let json = actix_web::body::MessageBody::try_into_bytes(body).unwrap_or_default();
+        let head = head.set_body(actix_web::body::BoxBody::new(()));
+        let body = page(&request, &head, &String::from_utf8_lossy(&json));
+        let headers = head.headers().iter().map(|(name, value)| (name.clone(), value.clone()));
+        // A tag is that of the JSON.
+        let headers = headers.filter(|(name, _)| ![CONTENT_TYPE, ETAG, CACHE_CONTROL].contains(name));
+        let headers = headers.collect();
+        let status = head.status();
+        response = Page { status, body, headers }.into_response();
+    }
+    request.skip_body().await.close_if_malformed(&mut response);
+    request.answered_by(response)
+}
+
 async fn answer<V: View>(view: &V, request: &mut Request) -> HttpResponse {
     let negotiated = if V::NEGOTIATES {
         select_renderer(
@@ -97,6 +183,14 @@ async fn answer<V: View>(view: &V, request: &mut Request) -> HttpResponse {
     } else {
         Ok(Selected::first_of(V::RENDERERS))
     };
+    answer_as(view, request, negotiated).await
+}
+
+async fn answer_as<V: View>(
+    view: &V,
+    request: &mut Request,
+    negotiated: Result<Selected, ApiException>,
+) -> HttpResponse {
     let (selected, result) = match negotiated {
         Err(exception) => (Selected::first_of(V::RENDERERS), Err(exception)),
         Ok(selected) => match view.authenticate(request).await {
@@ -227,7 +321,6 @@ mod tests {
     use std::io::{Read, Write};
     use std::net::TcpStream;
 
-    use actix_web::http::header::ETAG;
     use actix_web::web::{self, Payload};
     use actix_web::{App, HttpRequest, HttpServer};
 

@@ -11,9 +11,9 @@ use actix_web::http::header::UPGRADE;
 use super::OpenConnection;
 use crate::limits::RETRY_AFTER;
 use crate::resources::urls::Route;
-use crate::rest::AllowedHosts;
 use crate::rest::exceptions::ApiException;
 use crate::rest::throttling::{Client, RequestRate};
+use crate::rest::{AllowedHosts, is_cross_site};
 
 /// What is asked of each request.
 #[derive(Debug)]
@@ -71,7 +71,7 @@ impl Admission {
             };
             return Err(exception.into());
         }
-        if is_cross_site(http) {
+        if changes_from_elsewhere(http) {
             return Err(ApiException::permission_denied().into());
         }
         let Some(request_rate) = self.request_rate.as_ref().filter(|_| !is_watching) else {
@@ -88,10 +88,9 @@ impl Admission {
 /// Whether a browser says that a page of another site sends this, and it is not
 /// only to look: a form needs no permission of the server to be sent, and where
 /// no tokens are asked for it would take and break locks.
-fn is_cross_site(http: &HttpRequest) -> bool {
+fn changes_from_elsewhere(http: &HttpRequest) -> bool {
     let is_safe = matches!(*http.method(), Method::GET | Method::HEAD | Method::OPTIONS);
-    let site = http.headers().get("sec-fetch-site").filter(|_| !is_safe);
-    site.is_some_and(|site| site != "same-origin" && site != "none")
+    !is_safe && is_cross_site(http)
 }
 
 /// Whether actix takes all that follows for another protocol, whatever the head

@@ -162,3 +162,23 @@ fn a_bulk_release_serves_those_who_wait_at_another_server() {
         granted_within(waiter, Duration::from_secs(2));
     }
 }
+
+#[test]
+fn a_line_over_two_servers_is_shown_in_order_at_both() {
+    let replicas = Replicas::start(2);
+    replicas.hold(0, "r");
+    let body = |label: &str| format!(r#"{{"locked_by": "w", "timeout": 60, "label": "{label}"}}"#);
+    let _first = replicas.in_line_with(0, "r", &body("first"));
+    let _second = replicas.in_line_with(1, "r", &body("second"));
+    let _third = replicas.in_line_with(0, "r", &body("third"));
+
+    for (replica, labels) in [(0, json!(["first", null, "third"])), (1, json!([null, "second", null]))] {
+        let line = replicas.client(replica).get("/resources/r/waiters/").json();
+        let waiters = line["results"].as_array().expect("a list");
+        let of = |field: &str| waiters.iter().map(|waiter| waiter[field].clone()).collect::<Value>();
+        assert_eq!((&line["count"], of("position")), (&json!(3), json!([1, 2, 3])));
+        // Of whoever waits elsewhere only the place is known, and until when.
+        assert_eq!(of("label"), labels, "{line}");
+        assert!(waiters.iter().all(|waiter| waiter["until"].is_string()), "{line}");
+    }
+}

@@ -40,7 +40,7 @@ impl Default for Sent<'_> {
 
 impl Sent<'_> {
     fn to(&self, server: &Server) -> Answer {
-        let path = self.template.replace("{name}", self.name);
+        let path = self.template.replace("{name}", self.name).replace("{id}", self.name);
         let mut request = format!("{} {path}{} HTTP/1.1\r\n", self.method, self.query);
         let length = self.body.len().to_string();
         for (name, value) in [("Host", "localhost"), ("Content-Length", &length)]
@@ -75,6 +75,9 @@ impl Document {
             "Health",
             "Ready",
             "NotReady",
+            "WaiterShown",
+            "TokenPage",
+            "WaiterPage",
         ] {
             document["components"]["schemas"][name]["additionalProperties"] = json!(false);
         }
@@ -202,7 +205,7 @@ fn no_path_is_left_out() {
     let routes = source.lines().filter_map(|line| line.trim().strip_prefix("/// `/"));
     let routes: BTreeSet<&str> = routes.filter_map(|route| route.strip_suffix('`')).collect();
 
-    assert_eq!(routes.len(), 11, "{routes:?}");
+    assert_eq!(routes.len(), 14, "{routes:?}");
     for route in routes {
         let prefix = route.split("{action}").next().expect("one piece at least");
         let found = described.iter().filter(|path| path[1..].starts_with(prefix));
@@ -351,6 +354,14 @@ fn what_is_answered_is_described() {
     ask(STATE, "DELETE", "", &[json], "{}", 400);
     ask(STATE, "DELETE", "", &[], "", 200);
     ask(STATE, "DELETE", "", &[json], &one, 409);
+    const WAITERS: &str = "/resources/{name}/waiters/";
+    ask(WAITERS, "GET", "", &[], "", 200);
+    ask(WAITERS, "GET", "?page=2", &[], "", 404);
+    ask(WAITERS, "GET", "?page_size=0", &[], "", 400);
+    // What they answer to an administrator is held against the document below.
+    ask("/tokens/", "GET", "", &[], "", 403);
+    ask("/tokens/", "POST", "", &[json], "{\"name\": \"ci\"}", 403);
+    ask("/tokens/{id}/", "DELETE", "", &[], "", 403);
     ask("/schema/", "GET", "", &[], "", 200);
     ask("/schema/", "GET", "?format=yaml", &[], "", 200);
     ask("/schema/", "GET", "", &[("Accept", "application/yaml")], "", 200);
@@ -379,6 +390,51 @@ fn what_is_answered_is_described() {
             .filter(move |method| !seen.contains_key(&((*method).clone(), *path)))
     });
     assert_eq!(missed.count(), 0, "an operation was not asked: {seen:?}");
+}
+
+#[test]
+fn what_an_administrator_is_answered_is_described() {
+    let server = crate::access::guarded();
+    let key = crate::access::token(&server, &["root", "--can", "acquire,read,admin"]);
+    let authorization = format!("Token {key}");
+    let document = Document(
+        server
+            .client()
+            .request_with(("GET", "/schema/"), &[("Authorization", &authorization)], "")
+            .json(),
+    );
+    let headers = [
+        ("Authorization", authorization.as_str()),
+        ("Content-Type", "application/json"),
+    ];
+
+    for (method, template, query, body, status) in [
+        ("GET", "/tokens/", "", "", 200),
+        ("GET", "/tokens/", "?page=2", "", 404),
+        ("GET", "/tokens/", "?page_size=x", "", 400),
+        (
+            "POST",
+            "/tokens/",
+            "",
+            r#"{"name": "ci", "verbs": ["read"], "expires_in": 60}"#,
+            201,
+        ),
+        ("POST", "/tokens/", "", r#"{"verbs": "read"}"#, 400),
+        ("POST", "/tokens/", "", r#"{"name": "ci", "verbs": ["break"]}"#, 403),
+        ("DELETE", "/tokens/{id}/", "", "", 204),
+    ] {
+        let sent = Sent {
+            method,
+            template,
+            name: "2",
+            query,
+            headers: &headers,
+            body,
+        };
+        let answer = sent.to(&server);
+        assert_eq!(answer.status, status, "{method} {template}{query}: {}", answer.body);
+        assert_eq!(document.problem(method, template, &answer), None, "{}", answer.body);
+    }
 }
 
 #[test]

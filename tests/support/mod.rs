@@ -1,6 +1,7 @@
 //! What tests stand on: a real server in a directory of its own, and a client
 //! that puts on the wire exactly what it is told.
 
+mod browser;
 mod certificates;
 mod client;
 mod event_stream;
@@ -14,6 +15,7 @@ mod server;
 mod spread;
 mod wire;
 
+pub use browser::Browser;
 pub use certificates::{Certified, Days};
 pub use client::{Answer, Client};
 pub use event_stream::EventStream;

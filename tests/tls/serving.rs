@@ -35,6 +35,26 @@ fn a_lock_is_acquired_and_released_on_one_connection() {
 }
 
 #[test]
+fn the_cookie_of_a_session_is_never_sent_in_the_clear() {
+    let site = Site::new();
+    let cls = site.cls().with("AUTH", "required");
+    assert!(cls.run(&["migrate"]).status.success());
+    let made = cls.run(&["createtoken", "ann"]);
+    let key = String::from_utf8(made.stdout).expect("text");
+    let server = cls.start();
+
+    let form = "application/x-www-form-urlencoded";
+    let target = ("POST", "/admin/login/");
+    let answer = site
+        .client(&server)
+        .request_as(target, form, &format!("token={}", key.trim()));
+
+    assert_eq!(answer.status, 303, "{}", answer.body);
+    let cookie = answer.header("Set-Cookie").expect("a cookie");
+    assert!(cookie.ends_with("; HttpOnly; SameSite=Strict; Secure"), "{cookie}");
+}
+
+#[test]
 fn the_first_answer_does_not_wait_for_an_acknowledgement() {
     let site = Site::new();
     let server = site.start();

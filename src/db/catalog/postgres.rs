@@ -36,6 +36,11 @@ impl PostgresReaders {
         }
     }
 
+    /// Of the database.
+    pub(super) fn url(&self) -> &PostgresUrl {
+        &self.url
+    }
+
     pub(super) fn read<T>(&self, work: impl FnOnce(&mut AnyConnection) -> QueryResult<T>) -> Result<T, StoreError> {
         let mut conn = self.pool().get().map_err(failed)?;
         work(&mut conn).map_err(failed)

@@ -18,7 +18,7 @@ use super::{Column, Direction, ListQuery, Page};
 use crate::clock::{ProcessClock, Timestamp};
 use crate::db::schema::{replicas, resources, server_state, waiters};
 use crate::limits::{HELD_BY_MAX, REPLICA_SILENT_MAX};
-use crate::lock::LockedBy;
+use crate::lock::{LockedBy, ResourceName};
 
 /// A page as it is stored.
 pub(super) struct Listed {
@@ -185,6 +185,27 @@ pub(super) fn held_by(
             None => rows.filter(resources::owner.is_null()),
         };
         rows.limit(HELD_BY_MAX as i64 + 1).load(conn)
+    })
+}
+
+/// The places in the line for a resource, and until when each waits, in order.
+pub(super) fn line(conn: &mut AnyConnection, name: &ResourceName) -> QueryResult<Vec<(i64, i64)>> {
+    let AnyConnection::Postgres(conn) = conn else {
+        return Ok(Vec::new());
+    };
+    conn.transaction(|conn| {
+        let now_us: i64 = sql::<BigInt>("SELECT clock_us()").get_result(conn)?;
+        let silent_us = REPLICA_SILENT_MAX.as_micros() as i64;
+        let alive = replicas::table
+            .filter(replicas::seen_us.gt(now_us - silent_us))
+            .select(replicas::id);
+        waiters::table
+            .filter(waiters::name.eq(name.as_str()))
+            .filter(waiters::wait_until_us.gt(now_us))
+            .filter(waiters::replica.eq_any(alive))
+            .order(waiters::place)
+            .select((waiters::place, waiters::wait_until_us))
+            .load(conn)
     })
 }
 

@@ -82,6 +82,23 @@ impl SqliteReaders {
         &self,
         work: impl FnOnce(&mut AnyConnection) -> QueryResult<T>,
     ) -> Result<T, StoreError> {
+        self.with_connection("ro", |mut conn| work(&mut conn).map_err(failed))
+    }
+
+    /// The same for what changes a little, seldom: meanwhile batches wait. It
+    /// leaves the log to the store.
+    pub(super) fn write<T>(&self, work: impl FnOnce(AnyConnection) -> Result<T, StoreError>) -> Result<T, StoreError> {
+        self.with_connection("rw", |mut conn| {
+            conn.batch_execute("PRAGMA wal_autocheckpoint = 0").map_err(failed)?;
+            work(conn)
+        })
+    }
+
+    fn with_connection<T>(
+        &self,
+        mode: &str,
+        work: impl FnOnce(AnyConnection) -> Result<T, StoreError>,
+    ) -> Result<T, StoreError> {
         let served = self.served.read().unwrap_or_else(PoisonError::into_inner);
         let Some(served) = served.as_ref() else {
             return Err(StoreError::Failed("the database is being opened again".to_owned()));
@@ -90,12 +107,12 @@ impl SqliteReaders {
         if !served.is_at(&self.path) {
             return Err(StoreError::Failed(format!("{path} is gone or was replaced")));
         }
-        let mut conn = SqliteConnection::establish(&uri(&self.path, "ro"))
+        let mut conn = SqliteConnection::establish(&uri(&self.path, mode))
             .map_err(|e| StoreError::Failed(format!("cannot open {path}: {e}")))?;
         conn.set_prepared_statement_cache_size(CacheSize::Disabled);
         conn.batch_execute(&format!("PRAGMA busy_timeout = {}", BUSY_WAIT_MAX.as_millis()))
             .map_err(failed)?;
-        work(&mut AnyConnection::Sqlite(conn)).map_err(failed)
+        work(AnyConnection::Sqlite(conn))
     }
 }
 

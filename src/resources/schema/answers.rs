@@ -15,8 +15,8 @@ use utoipa::{PartialSchema, ToSchema};
 use crate::limits::{BODY_BYTES_MAX, BODY_WAIT_MAX, RETRY_AFTER};
 use crate::resources::bodies;
 use crate::resources::bodies::{
-    Acquired, AcquiredTogether, Broken, Deadlock, Event, Health, HowBroken, NotAcquiredSinceBroken, NotHeld, NotReady,
-    Ready, Released, Renewed, Representation, Validity, WithResource,
+    Acquired, AcquiredTogether, Broken, Deadlock, Event, Health, HowBroken, NewTokenShown, NotAcquiredSinceBroken,
+    NotHeld, NotReady, Ready, Released, Renewed, Representation, TokenShown, Validity, WaiterShown, WithResource,
 };
 use crate::resources::lock_info::LockInfo;
 use crate::rest::pagination::PaginatedResponse;
@@ -38,6 +38,10 @@ pub(super) type Error = bodies::Error;
 const SUCCESS_WITH_RESOURCE: &str = "SuccessWithResource";
 const ERROR_WITH_RESOURCE: &str = "ErrorWithResource";
 const BROKEN_WITH_RESOURCE: &str = "NotAcquiredSinceBrokenWithResource";
+
+/// The names of pages of other things.
+pub(super) const TOKEN_PAGE: &str = "TokenPage";
+pub(super) const WAITER_PAGE: &str = "WaiterPage";
 
 pub(super) type Page = PaginatedResponse<Representation>;
 
@@ -79,6 +83,10 @@ pub(super) fn with_allow(description: &str) -> ResponseBuilder {
 
 pub(super) fn schema_of<T: ToSchema>() -> Ref {
     Ref::from_schema_name(T::name())
+}
+
+pub(super) fn named(name: &str) -> Ref {
+    Ref::from_schema_name(name)
 }
 
 pub(super) fn success_with_resource() -> Ref {
@@ -205,6 +213,11 @@ pub(super) fn components(components: Components) -> Components {
         .schema_from::<Page>()
         .schema_from::<EventPage>()
         .schema_from::<Event<'static>>()
+        .schema_from::<TokenShown>()
+        .schema_from::<NewTokenShown>()
+        .schema_from::<WaiterShown>()
+        .schema(TOKEN_PAGE, PaginatedResponse::<TokenShown>::schema())
+        .schema(WAITER_PAGE, PaginatedResponse::<WaiterShown>::schema())
         .schema_from::<Renewed>()
         .schema_from::<Released>()
         .schema_from::<Detail>()

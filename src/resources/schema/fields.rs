@@ -5,9 +5,11 @@ use utoipa::openapi::schema::{
     Array, ArrayBuilder, KnownFormat, Object, ObjectBuilder, SchemaFormat, SchemaType, Type,
 };
 
+use crate::access::Verb;
 use crate::limits::{
     LABEL_CHARS_MAX, LIST_PAGE_SIZE, LIST_PAGE_SIZE_MAX, LOCK_INFO_TEXT_CHARS_MAX, LOCKED_BY_CHARS_MAX, NAME_CHARS_MAX,
-    NAMES_TOGETHER_MAX, REASON_CHARS_MAX, SEARCH_CHARS_MAX, SEARCH_WORDS_MAX, TIMEOUT_SECONDS_MAX, TTL_SECONDS_MAX,
+    NAMES_TOGETHER_MAX, OWNER_CHARS_MAX, REASON_CHARS_MAX, SEARCH_CHARS_MAX, SEARCH_WORDS_MAX, TIMEOUT_SECONDS_MAX,
+    TOKEN_PREFIXES_MAX, TTL_SECONDS_MAX,
 };
 use crate::resources::filters::ORDERING;
 use crate::resources::views::STATE_NAME_CHARS_MAX;
@@ -148,6 +150,53 @@ pub(super) fn known_token() -> Object {
 pub(super) fn wait() -> Object {
     let wait = "Seconds to wait for a change: of what `fencing_token` or `If-None-Match` names, else of what is now.";
     seconds(0, TIMEOUT_SECONDS_MAX, wait).build()
+}
+
+pub(super) fn token_name() -> Object {
+    let pattern = r"^[^\u0000-\u001f\u007f-\u009f]*[^\s\u0000-\u001f\u007f-\u009f][^\u0000-\u001f\u007f-\u009f]*$";
+    let name = text(OWNER_CHARS_MAX, pattern, "What owns the locks that are taken with it.");
+    name.min_length(Some(1)).build()
+}
+
+pub(super) fn token_verbs() -> Array {
+    let words = Verb::ALL.map(|verb| json!(verb.as_str()));
+    list(
+        ObjectBuilder::new().schema_type(Type::String).enum_values(Some(words)),
+        Verb::ALL.len(),
+        "What it may do, none of which the own token may not. Left out or empty: acquire and read.",
+    )
+}
+
+pub(super) fn token_prefixes() -> Array {
+    let prefix = text(NAME_CHARS_MAX, NO_NUL, "A beginning of names.").min_length(Some(1));
+    list(
+        prefix,
+        TOKEN_PREFIXES_MAX,
+        "It is only for resources whose names begin with one of these. Left out or empty: for all.",
+    )
+}
+
+fn list(item: ObjectBuilder, items_max: usize, description: &str) -> Array {
+    let mut list = ArrayBuilder::new()
+        .items(item)
+        .max_items(Some(items_max))
+        .unique_items(true)
+        .description(Some(description))
+        .build();
+    list.schema_type = SchemaType::from_iter([Type::Array, Type::Null]);
+    list
+}
+
+pub(super) fn token_expires_in() -> Object {
+    let expires_in = "Seconds after which it is good for nothing. Left out or null: never.";
+    or_null(seconds(1, TTL_SECONDS_MAX, expires_in), Type::Integer)
+}
+
+pub(super) fn token_id() -> Object {
+    let pattern = r"^[^/\u0000]+$";
+    text(NAME_CHARS_MAX, pattern, "The number of a token.")
+        .examples([json!("7")])
+        .build()
 }
 
 pub(super) fn page() -> Object {

@@ -16,7 +16,7 @@ use super::parts::{
     error, free_resource, idempotency_key, in_query, key_reused, name, operation, parameter, prefer, resource,
     was_broken, with_body,
 };
-use super::{events, fields, operating, requests, terraform};
+use super::{events, fields, operating, people, requests, terraform};
 use crate::limits::HELD_BY_MAX;
 use crate::resources::bodies::{
     AcquiredTogether, Broken, Deadlock, NotAcquiredSinceBroken, Released, Renewed, Representation, Validity,
@@ -94,6 +94,21 @@ pub(super) fn paths() -> Paths {
                 ),
                 (HttpMethod::Delete, terraform::unlock_state()),
             ]),
+        )
+        .path(
+            "/resources/{name}/waiters/",
+            item(vec![(HttpMethod::Get, people::waiters())]),
+        )
+        .path(
+            "/tokens/",
+            item(vec![
+                (HttpMethod::Get, people::tokens()),
+                (HttpMethod::Post, people::create_token()),
+            ]),
+        )
+        .path(
+            "/tokens/{id}/",
+            item(vec![(HttpMethod::Delete, people::revoke_token())]),
         )
         .path("/schema/", item(vec![(HttpMethod::Get, schema())]))
         .path("/metrics/", item(vec![(HttpMethod::Get, operating::metrics())]))

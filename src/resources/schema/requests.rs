@@ -107,6 +107,20 @@ pub(super) struct StateUnlock {
     id: String,
 }
 
+/// What POST to `/tokens/` reads.
+#[derive(ToSchema)]
+#[expect(dead_code, reason = "only its schema is used")]
+pub(super) struct CreateToken {
+    #[schema(schema_with = fields::token_name)]
+    name: String,
+    #[schema(schema_with = fields::token_verbs)]
+    verbs: Option<Vec<String>>,
+    #[schema(schema_with = fields::token_prefixes)]
+    prefixes: Option<Vec<String>>,
+    #[schema(schema_with = fields::token_expires_in)]
+    expires_in: Option<u32>,
+}
+
 /// What PATCH of all reads.
 #[derive(ToSchema)]
 #[expect(dead_code, reason = "only its schema is used")]
@@ -153,5 +167,6 @@ pub(super) fn components(components: Components) -> Components {
     let components = ComponentsBuilder::from(components);
     let components = with::<StateUnlock>(with::<StateLock>(with::<Break>(components)));
     let components = with::<Check>(with::<Release>(with::<Renew>(with::<Acquire>(components))));
+    let components = with::<CreateToken>(ComponentsBuilder::from(components.build()));
     with::<AcquireTogether>(with::<ReleaseAll>(with::<RenewAll>(components))).build()
 }

@@ -45,6 +45,18 @@ pub struct ListField {
 }
 
 impl ListField {
+    /// As `validate`, for a list that may be left out, null or empty, each of
+    /// which is an empty one: `required=False, allow_null=True, allow_empty=True`.
+    pub fn validate_optional(&self, input: Input<'_>) -> Result<Vec<String>, Problems> {
+        match input {
+            Input::Missing | Input::Null => Ok(Vec::new()),
+            input => match self.validate(input) {
+                Err(Problems::Messages(messages)) if messages == [EMPTY] => Ok(Vec::new()),
+                validated => validated,
+            },
+        }
+    }
+
     /// The items in their order, or what is wrong with the list or, by their
     /// places, with its items.
     ///

@@ -1,0 +1,2 @@
+DROP TRIGGER tokens_deleted_with_sessions;
+DROP TABLE sessions;
