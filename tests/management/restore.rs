@@ -21,6 +21,8 @@ struct Story {
     desk: Desk,
     /// The token of the last grant.
     last: i64,
+    /// The number of the last event.
+    last_event: i64,
     /// What `before-ttl` was like.
     shown: Value,
 }
@@ -41,8 +43,15 @@ impl Story {
         desk.succeeds(&["backup", "copy"]);
         assert_eq!(client.delete("before", "k").status, 204);
         let last = client.put("after", KEY).fencing_token();
+        let events = client.get("/events/?ordering=-id").json();
+        let last_event = events["results"][0]["id"].as_i64().expect("a number");
         server.kill();
-        Self { desk, last, shown }
+        Self {
+            desk,
+            last,
+            last_event,
+            shown,
+        }
     }
 
     fn database(&self) -> PathBuf {
@@ -80,6 +89,9 @@ impl Story {
             );
             assert!(token < 1 << 53, "a JSON number for everybody: {token}");
         }
+        // Whoever was told of the last event before the restore is told of those after it.
+        let told = client.get(&format!("/events/?since={}", self.last_event)).json();
+        assert_eq!(told["count"], 4, "{told}");
     }
 }
 
