@@ -68,6 +68,9 @@ fn a_hundred_thousand_locks_and_a_burst_of_events_hold_up_nobody() {
         names(&browser).first().is_some_and(|name| name == "lock-999999")
     });
 
+    // Rows that went are made up for by the next look.
+    eventually("the page is full again", PAGE_WAIT_MAX, || names(&browser).len() == 50);
+
     let looks = browser.run("return window.asked").as_f64().expect("a number");
     let tasks = browser.run("return window.tasks");
     let longest = tasks
@@ -76,10 +79,8 @@ fn a_hundred_thousand_locks_and_a_burst_of_events_hold_up_nobody() {
         .iter()
         .filter_map(serde_json::Value::as_f64);
     let longest = longest.fold(0.0, f64::max);
-    let rows = browser.run("return document.querySelectorAll('#rows tr').length");
     println!("first look {first_look:?}, {EVENTS} events in {burst:?}, {looks} looks, longest task {longest} ms");
     assert!(longest < HELD_UP_MS_MAX, "{tasks}");
     assert!(looks <= began.elapsed().as_secs_f64() + 2.0, "{looks} looks");
-    assert_eq!(rows, 50);
     assert_eq!(browser.complaints(), [""; 0]);
 }
