@@ -258,6 +258,11 @@ pub const REPLICA_SILENT_MAX: Duration = Duration::from_secs(2);
 /// What is known of a server that was silent for so long is deleted.
 pub const REPLICA_FORGOTTEN_AFTER: Duration = Duration::from_secs(60);
 
+/// How long the place of somebody who waited with an `Idempotency-Key` is kept
+/// who was sent away because the server stops. Longer than RETRY_AFTER, and
+/// no longer than one that is gone may hold up those who wait elsewhere.
+pub const VACANT_PLACE_MAX: Duration = Duration::from_secs(3);
+
 /// How long a resource may be free until the server at which the first in line
 /// waits is told so again, by whoever sees it.
 pub const REMIND_AFTER: Duration = Duration::from_millis(200);

@@ -2,7 +2,7 @@
 
 use std::time::Instant;
 
-use central_locking_system::db::{Database, DatabaseUrl, IfMissing, Step, Store, Target};
+use central_locking_system::db::{Askers, Database, DatabaseUrl, IfMissing, Step, Store, Target};
 use central_locking_system::lock::{
     Acquire, Batch, LockedBy, Operation, Release, ResourceName, Rules, StillWaits, WaitingLines,
 };
@@ -62,7 +62,7 @@ fn measure(batch: usize, operations: usize) -> f64 {
         let chosen: Vec<_> = (0..batch).map(|n| names[(pair * batch + n) % NAMES].clone()).collect();
         let operation = if transaction % 2 == 0 { &acquire } else { &release };
         store
-            .transaction(&chosen, &[], &mut |now, rows| {
+            .transaction(&chosen, Askers::default(), &mut |now, rows| {
                 let mut batch = Batch::new(now, Rules::default(), rows, &mut lines);
                 for row in 0..chosen.len() {
                     assert!(batch.apply(row, operation).is_change());

@@ -64,6 +64,11 @@ static SQLITE: Known = Known {
             down: include_str!("../../migrations/sqlite/0006_history/down.sql"),
         },
         Sql {
+            name: "0007_waiter_requests",
+            up: include_str!("../../migrations/sqlite/0007_waiter_requests/up.sql"),
+            down: include_str!("../../migrations/sqlite/0007_waiter_requests/down.sql"),
+        },
+        Sql {
             name: "0008_sessions",
             up: include_str!("../../migrations/sqlite/0008_sessions/up.sql"),
             down: include_str!("../../migrations/sqlite/0008_sessions/down.sql"),
@@ -103,6 +108,11 @@ static POSTGRES: Known = Known {
             name: "0006_history",
             up: include_str!("../../migrations/postgres/0006_history/up.sql"),
             down: include_str!("../../migrations/postgres/0006_history/down.sql"),
+        },
+        Sql {
+            name: "0007_waiter_requests",
+            up: include_str!("../../migrations/postgres/0007_waiter_requests/up.sql"),
+            down: include_str!("../../migrations/postgres/0007_waiter_requests/down.sql"),
         },
         Sql {
             name: "0008_sessions",

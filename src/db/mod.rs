@@ -29,6 +29,6 @@ pub use ownership::Ownership;
 pub use postgres::PostgresStore;
 pub use sessions::NewSession;
 pub use sqlite::SqliteStore;
-pub use store::{Announcement, History, Kept, Listener, Seen, Standing, Store, StoreError};
+pub use store::{Announcement, Askers, History, Kept, Listener, Seen, Standing, Store, StoreError};
 pub use tokens::{NewToken, TokenList, TokenTable, Which};
 pub use url::{DatabaseUrl, PostgresUrl, UrlError};

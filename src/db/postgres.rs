@@ -29,6 +29,8 @@ mod lines;
 mod listener;
 mod message;
 mod numbers;
+mod place_statements;
+mod places;
 mod replica;
 mod rows;
 pub(super) mod session;
@@ -55,12 +57,12 @@ use self::rows::Wanted;
 use self::session::{ServingSession, connect_to_serve, wait_for_locks};
 use self::watchdog::Watchdog;
 use crate::clock::Timestamp;
-use crate::db::{DatabaseError, History, Kept, Listener, PostgresUrl, Seen, Standing, Store, StoreError};
+use crate::db::{Askers, DatabaseError, History, Kept, Listener, PostgresUrl, Seen, Standing, Store, StoreError};
 use crate::limits::{
     BATCH_OPERATIONS_MAX, EVENTS_STEP, REOPEN_INTERVAL, REPLICA_FORGOTTEN_AFTER, REPLICA_SILENT_MAX,
     ROW_LOCK_AGAIN_WAIT_MAX, ROW_LOCK_WAIT_MAX,
 };
-use crate::lock::{ClientName, EventIds, ResourceName, Rows};
+use crate::lock::{EventIds, RequestId, ResourceName, Rows};
 
 /// The store on a PostgreSQL server.
 pub struct PostgresStore {
@@ -208,7 +210,7 @@ impl PostgresStore {
         &mut self,
         begin: &str,
         names: &[ResourceName],
-        clients: &[ClientName],
+        askers: Askers<'_>,
         decide: &mut dyn FnMut(Timestamp, &mut Rows),
     ) -> Result<(), StoreError> {
         self.with_connection(|store, conn| {
@@ -220,12 +222,14 @@ impl PostgresStore {
                 },
             };
             let locked = rows::lock(conn, names, wanted, begin)?;
+            let may_wait = |request: &&(usize, RequestId)| locked.marks[request.0].has_waiters;
+            let requests: Vec<_> = askers.requests.iter().filter(may_wait).collect();
             let viewpoint = Viewpoint {
                 replica: store.registration.id,
                 believing_since_us: store.believing_since_us,
                 now: locked.now,
             };
-            let elsewhere = Elsewhere::load(conn, viewpoint, &to_look_at(names, &locked))?;
+            let elsewhere = Elsewhere::load(conn, viewpoint, &to_look_at(names, &locked), &requests)?;
             let known = Known {
                 token: locked.resources.iter().map(|resource| resource.fencing_token).max(),
                 place: elsewhere.highest_place(),
@@ -233,7 +237,8 @@ impl PostgresStore {
             let (tokens, last_place) = store.numbers.begin(conn, locked.block, known)?;
             let mut rows = Rows::loaded(locked.resources, tokens, last_place)
                 .with_ahead(elsewhere.ahead(names.len()))
-                .with_held(rows::count_held(conn, locked.now, clients)?)
+                .with_returning(elsewhere.returning())
+                .with_held(rows::count_held(conn, locked.now, askers.clients)?)
                 .recorded_under(
                     locked
                         .event_blocks
@@ -258,18 +263,23 @@ impl Store for PostgresStore {
     fn transaction(
         &mut self,
         names: &[ResourceName],
-        clients: &[ClientName],
+        askers: Askers<'_>,
         decide: &mut dyn FnMut(Timestamp, &mut Rows),
     ) -> Result<(), StoreError> {
-        self.batch("BEGIN", names, clients, decide)
+        self.batch("BEGIN", names, askers, decide)
     }
 
-    fn look(&mut self, names: &[ResourceName], decide: &mut dyn FnMut(Timestamp, &mut Rows)) -> Result<(), StoreError> {
+    fn look(
+        &mut self,
+        names: &[ResourceName],
+        askers: Askers<'_>,
+        decide: &mut dyn FnMut(Timestamp, &mut Rows),
+    ) -> Result<(), StoreError> {
         let wait_ms = ROW_LOCK_AGAIN_WAIT_MAX.as_millis();
         self.batch(
             &format!("BEGIN; SET LOCAL lock_timeout = {wait_ms}"),
             names,
-            &[],
+            askers,
             decide,
         )
     }

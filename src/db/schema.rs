@@ -123,12 +123,16 @@ diesel::table! {
     waiters (name, replica, place) {
         /// Of the resource.
         name -> Text,
-        /// The server, as `replicas` numbers it.
+        /// The server, as `replicas` numbers it; 0 where a place is vacant.
         replica -> BigInt,
         /// Of two for one resource the lower one is served first.
         place -> BigInt,
         /// Microseconds since 1970.
         wait_until_us -> BigInt,
+        /// By which request, if it can be known again.
+        request -> Nullable<Text>,
+        /// Until when a vacant place is kept; microseconds since 1970.
+        vacant_until_us -> Nullable<BigInt>,
     }
 }
 

@@ -16,7 +16,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use diesel::connection::SimpleConnection;
-use diesel::dsl::{max, min};
+use diesel::dsl::max;
 use diesel::prelude::*;
 use diesel::sqlite::SqliteConnection;
 
@@ -27,7 +27,7 @@ use self::statements::{
 };
 use crate::clock::{ProcessClock, Timestamp};
 use crate::db::schema::{lock_events, resources, server_state};
-use crate::db::{Catalog, History, Kept, Listener, Seen, Standing, Store, StoreError};
+use crate::db::{Askers, Catalog, History, Kept, Listener, Seen, Standing, Store, StoreError};
 use crate::limits::REOPEN_INTERVAL;
 use crate::lock::{Change, ClientName, EventIds, FencingCounter, FencingToken, Place, Resource, ResourceName, Rows};
 
@@ -51,6 +51,8 @@ pub struct SqliteStore {
     last_place: Place,
     /// Whether events are recorded.
     history: History,
+    /// How many there are, about; `None` if nobody has counted them.
+    events: Option<i64>,
     /// Where the next look for idle rows begins.
     prune_after: String,
     conn: Option<OpenFile>,
@@ -92,6 +94,7 @@ impl SqliteStore {
             tokens_floor: FencingToken::NONE,
             last_place: Place::NONE,
             history: History::Off,
+            events: None,
             prune_after: String::new(),
             conn: Some(conn),
             reopened: Instant::now(),
@@ -164,7 +167,7 @@ impl Store for SqliteStore {
     fn transaction(
         &mut self,
         names: &[ResourceName],
-        clients: &[ClientName],
+        askers: Askers<'_>,
         decide: &mut dyn FnMut(Timestamp, &mut Rows),
     ) -> Result<(), StoreError> {
         self.with_connection(|store, file| {
@@ -173,9 +176,9 @@ impl Store for SqliteStore {
             let tokens = load_tokens(file, store.tokens_floor)?;
             let (resources, ids) = load(file, names)?;
             let now = store.clock.now();
-            let held = count_held(&mut file.conn, now, clients)?;
+            let held = count_held(&mut file.conn, now, askers.clients)?;
             let event_ids = match store.history {
-                History::On => Some(EventIds::after(file.last_event()?)),
+                History::On => Some(EventIds::after(file.last_event(tokens.highest())?)),
                 History::Off => None,
             };
             let mut rows = Rows::loaded(resources, tokens, store.last_place)
@@ -191,6 +194,9 @@ impl Store for SqliteStore {
             commit.map_err(|e| StoreError::Unknown(e.to_string()))?;
             if let Some(event) = rows.events().last() {
                 file.last_event = Some(event.id);
+            }
+            if let Some(events) = &mut store.events {
+                *events += rows.events().len() as i64;
             }
             for (resource, id) in rows.into_resources().zip(ids) {
                 // A new row's number is learned when it is read for the first time.
@@ -295,27 +301,32 @@ impl Store for SqliteStore {
 
     fn prune_events(&mut self, rows_max: usize, kept: Kept) -> Result<usize, StoreError> {
         self.with_connection(|store, file| {
-            let ends: (Option<i64>, Option<i64>) = lock_events::table
-                .select((min(lock_events::id), max(lock_events::id)))
+            let events = match store.events {
+                Some(events) => events,
+                None => lock_events::table.count().get_result(&mut file.conn).map_err(failed)?,
+            };
+            store.events = Some(events);
+            let last: Option<i64> = lock_events::table
+                .select(max(lock_events::id))
                 .get_result(&mut file.conn)
                 .map_err(failed)?;
-            let (Some(first), Some(last)) = ends else {
+            // The latest stays: the next goes on from its number.
+            let oldest: Vec<(i64, i64)> = lock_events::table
+                .filter(lock_events::id.lt(last.unwrap_or(0)))
+                .order(lock_events::id)
+                .limit(rows_max as i64)
+                .select((lock_events::id, lock_events::at_us))
+                .load(&mut file.conn)
+                .map_err(failed)?;
+            let over = kept.over(&oldest, events, store.clock.now());
+            let (Some((from, _)), Some((to, _))) = (over.first(), over.last()) else {
                 return Ok(0);
             };
-            // They are numbered without gaps, but for what was deleted by hand.
-            let too_many_up_to = kept
-                .events_max
-                .map_or(i64::MIN, |events_max| last.saturating_sub(events_max));
-            let too_old_before = kept.too_old_before(store.clock.now());
-            // The latest stays: the next goes on from its number.
-            let among = first..=first.saturating_add(rows_max as i64 - 1).min(last - 1);
-            let of_those = lock_events::id.between(*among.start(), *among.end());
-            let is_over = lock_events::id
-                .le(too_many_up_to)
-                .or(lock_events::at_us.lt(too_old_before.as_us()));
-            diesel::delete(lock_events::table.filter(of_those.and(is_over)))
+            let pruned = diesel::delete(lock_events::table.filter(lock_events::id.between(from, to)))
                 .execute(&mut file.conn)
-                .map_err(begin_failed)
+                .map_err(begin_failed)?;
+            store.events = Some(events - pruned as i64);
+            Ok(pruned)
         })
     }
 

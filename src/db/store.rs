@@ -5,7 +5,16 @@ use std::time::Duration;
 use thiserror::Error;
 
 use crate::clock::Timestamp;
-use crate::lock::{ClientName, Resource, ResourceName, Rows};
+use crate::lock::{ClientName, Place, RequestId, Resource, ResourceName, Rows};
+
+/// Who asks in a batch, as far as the store has to look for them.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Askers<'a> {
+    /// Whose locks are counted, in the whole table; distinct.
+    pub clients: &'a [ClientName],
+    /// Requests that may have a place in the line for a row at another server.
+    pub requests: &'a [(usize, RequestId)],
+}
 
 /// Whether what happens is recorded in the table of events.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -26,11 +35,16 @@ pub struct Kept {
 }
 
 impl Kept {
-    /// The first instant of which events are kept at `now`.
-    pub(super) fn too_old_before(self, now: Timestamp) -> Timestamp {
+    /// Which of the oldest events, each a number and an instant, are not to be kept
+    /// at `now`, of so many in all: those at the front.
+    pub(super) fn over(self, oldest: &[(i64, i64)], events: i64, now: Timestamp) -> &[(i64, i64)] {
+        let too_many = self.events_max.map_or(0, |events_max| events - events_max);
+        let too_many = usize::try_from(too_many).unwrap_or(0);
         let age_us = |age: Duration| i64::try_from(age.as_micros()).unwrap_or(i64::MAX);
-        let from_us = self.age_max.map(|age| now.as_us().saturating_sub(age_us(age)));
-        Timestamp::from_us(from_us.unwrap_or(i64::MIN))
+        let kept_from_us = self.age_max.map(|age| now.as_us().saturating_sub(age_us(age)));
+        let is_too_old = |(_, at_us): &&(i64, i64)| kept_from_us.is_some_and(|from_us| *at_us < from_us);
+        let too_old = oldest.iter().take_while(is_too_old).count();
+        &oldest[..too_many.max(too_old).min(oldest.len())]
     }
 }
 
@@ -39,8 +53,8 @@ pub trait Store: Send {
     /// Runs one batch in one transaction.
     ///
     /// Loads a row for each of `names` (distinct, in any order; a name without
-    /// a row counts as never acquired), counts the locks that each of `clients`
-    /// (distinct) holds in the whole table, calls `decide` once with the store's
+    /// a row counts as never acquired), counts the locks of the askers and finds
+    /// their places, calls `decide` once with the store's
     /// time and the rows in the order of `names`, saves those that changed and,
     /// where other servers may be on the database, who joined or left a line
     /// here; commits, and returns only when the commit is on disk. If nothing
@@ -51,14 +65,19 @@ pub trait Store: Send {
     fn transaction(
         &mut self,
         names: &[ResourceName],
-        clients: &[ClientName],
+        askers: Askers<'_>,
         decide: &mut dyn FnMut(Timestamp, &mut Rows),
     ) -> Result<(), StoreError>;
 
     /// The same for what nobody asked for: it does not wait where somebody else
     /// keeps a row locked.
-    fn look(&mut self, names: &[ResourceName], decide: &mut dyn FnMut(Timestamp, &mut Rows)) -> Result<(), StoreError> {
-        self.transaction(names, &[], decide)
+    fn look(
+        &mut self,
+        names: &[ResourceName],
+        askers: Askers<'_>,
+        decide: &mut dyn FnMut(Timestamp, &mut Rows),
+    ) -> Result<(), StoreError> {
+        self.transaction(names, askers, decide)
     }
 
     /// The resources of `names` as they are, with everything in them that was
@@ -139,6 +158,9 @@ pub enum Announcement {
     /// The lock on the resource, which was granted at another server, ends
     /// after so long.
     Ends(ResourceName, Duration),
+    /// Somebody who waited here for the resource, at this place, has that at another
+    /// server now.
+    Moved(ResourceName, Place),
     /// Somebody called; see [`Store::beat`].
     Call,
     /// Nothing is heard any more, and something may have been missed.
@@ -151,14 +173,19 @@ impl<S: Store + ?Sized> Store for Box<S> {
     fn transaction(
         &mut self,
         names: &[ResourceName],
-        clients: &[ClientName],
+        askers: Askers<'_>,
         decide: &mut dyn FnMut(Timestamp, &mut Rows),
     ) -> Result<(), StoreError> {
-        (**self).transaction(names, clients, decide)
+        (**self).transaction(names, askers, decide)
     }
 
-    fn look(&mut self, names: &[ResourceName], decide: &mut dyn FnMut(Timestamp, &mut Rows)) -> Result<(), StoreError> {
-        (**self).look(names, decide)
+    fn look(
+        &mut self,
+        names: &[ResourceName],
+        askers: Askers<'_>,
+        decide: &mut dyn FnMut(Timestamp, &mut Rows),
+    ) -> Result<(), StoreError> {
+        (**self).look(names, askers, decide)
     }
 
     fn read(&mut self, names: &[ResourceName]) -> Result<Seen, StoreError> {

@@ -17,9 +17,9 @@ use std::sync::mpsc::{Receiver, RecvTimeoutError, sync_channel};
 use std::thread::{self, Builder, JoinHandle};
 use std::time::{Duration, Instant};
 
-use crate::db::{Store, StoreError};
+use crate::db::{Askers, Store, StoreError};
 use crate::engine::counting::Counting;
-use crate::engine::decisions::Decisions;
+use crate::engine::decisions::{Decisions, LinesToTell};
 use crate::engine::hearing::Hearing;
 use crate::engine::look_timers::LookTimers;
 use crate::engine::messages::{InLine, Message, Parked, Reply, ReplySender, Submission, Told, Wish};
@@ -56,6 +56,8 @@ pub struct Batcher<S> {
     hearing: Option<Hearing>,
     /// Who left a line while other servers may wait for them.
     left: Vec<(ResourceName, Place)>,
+    /// Places that may be at other servers now.
+    moved: Vec<(ResourceName, Place)>,
     /// Names whose lines the store may not know as they are.
     unsettled: HashSet<ResourceName>,
     /// Names at which a look failed while the store works.
@@ -136,6 +138,7 @@ impl<S: Store + 'static> Batcher<S> {
             timers: LookTimers::default(),
             hearing,
             left: Vec::new(),
+            moved: Vec::new(),
             unsettled: HashSet::new(),
             suspects: Suspects::default(),
             returns: Vec::new(),
@@ -196,7 +199,8 @@ impl<S: Store + 'static> Batcher<S> {
         self.shared.metrics.waiters.set(waiting.try_into().unwrap_or(i64::MAX));
     }
 
-    /// Tells everybody in line that the server is being stopped.
+    /// Tells everybody in line that the server is being stopped, and the store that
+    /// their places are vacant.
     fn dismiss_all(&mut self) {
         if self.hearing.is_some() {
             self.unsettled.extend(self.lines.names().cloned());
@@ -209,7 +213,8 @@ impl<S: Store + 'static> Batcher<S> {
     /// Whether the store has to be told something that nobody asks for, of one
     /// of these resources.
     fn has_debts(&self, of: impl Fn(&ResourceName) -> bool) -> bool {
-        self.returns.iter().any(|(name, _)| of(name)) || !self.left.is_empty() || self.unsettled.iter().any(of)
+        let is_any_told = !self.left.is_empty() || !self.moved.is_empty();
+        is_any_told || self.returns.iter().any(|(name, _)| of(name)) || self.unsettled.iter().any(of)
     }
 
     /// Waits for something to do and takes it, and whatever else is queued, up to
@@ -353,12 +358,23 @@ impl<S: Store + 'static> Batcher<S> {
     fn commit(&mut self, mut work: Work, kind: Kind) -> bool {
         work.add_companions(&self.lines);
         let clients = work.clients();
+        // Where there is no other server nobody comes back from one.
+        let requests = match self.hearing {
+            Some(_) => work.requests(&self.lines),
+            None => Vec::new(),
+        };
+        let askers = Askers {
+            clients: &clients,
+            requests: &requests,
+        };
+        let vacates = self.stopping || self.shared.is_draining();
         let Work {
             index,
             tasks,
             returned,
             restated,
             left,
+            moved,
         } = work;
         let names = index.names;
         let operations = tasks.len();
@@ -371,11 +387,17 @@ impl<S: Store + 'static> Batcher<S> {
             let Some(tasks) = tasks.take() else {
                 return;
             };
-            decisions = Some(Decisions::make(now, rows, lines, policy, tasks, (&restated, &left)));
+            let lines_to_tell = LinesToTell {
+                restated: &restated,
+                left: &left,
+                moved: &moved,
+                vacates,
+            };
+            decisions = Some(Decisions::make(now, rows, lines, policy, tasks, lines_to_tell));
         };
         let result = match kind {
-            Kind::Own => store.look(&names, &mut decide),
-            Kind::Asked => store.transaction(&names, &clients, &mut decide),
+            Kind::Own => store.look(&names, askers, &mut decide),
+            Kind::Asked => store.transaction(&names, askers, &mut decide),
         };
         match (result, decisions) {
             (Ok(()), Some(decisions)) => {
@@ -403,7 +425,7 @@ impl<S: Store + 'static> Batcher<S> {
                 self.returns.extend(returned);
                 let is_unknown = matches!(error, StoreError::Unknown(_));
                 if self.hearing.is_some() {
-                    let left = left.iter().map(|(row, _)| row);
+                    let left = left.iter().chain(&moved).map(|(row, _)| row);
                     let told = decisions.iter().flat_map(|decisions| &decisions.lines_told);
                     let untold = restated.iter().chain(left).chain(told);
                     self.unsettled.extend(untold.map(|row| names[*row].clone()));

@@ -37,6 +37,8 @@ pub(super) struct Decisions {
     pub(super) put_off: Vec<Submission>,
     /// Places beyond this one were given by these decisions.
     pub(super) last_place_before: Place,
+    /// The places elsewhere that were taken by these decisions.
+    pub(super) returned: Vec<Place>,
     /// The rows of whose lines the store is told something.
     pub(super) lines_told: Vec<usize>,
     /// The rows that changed and those who wait for which are still to be
@@ -48,6 +50,19 @@ pub(super) struct Decisions {
     pub(super) is_recorded: bool,
     /// For each row, whether it changed.
     pub(super) changed: Vec<bool>,
+}
+
+/// What the store is told of the lines, beside what is decided.
+#[derive(Clone, Copy)]
+pub(super) struct LinesToTell<'w> {
+    /// Rows whose lines the store may not know as they are.
+    pub(super) restated: &'w [usize],
+    /// Who left a line before it was served: the row and the place.
+    pub(super) left: &'w [(usize, Place)],
+    /// Whose place may be at another server now: the row and the place.
+    pub(super) moved: &'w [(usize, Place)],
+    /// Whether those who waited for the rows that are restated may come back.
+    pub(super) vacates: bool,
 }
 
 /// What was decided of one operation, and whom to tell.
@@ -110,15 +125,21 @@ impl Decisions {
         lines: &mut WaitingLines<Parked>,
         policy: &Policy,
         tasks: Vec<Task>,
-        (restated, left): (&[usize], &[(usize, Place)]),
+        lines_to_tell: LinesToTell<'_>,
     ) -> Self {
         let decided = Instant::now();
         let last_place_before = rows.last_place();
         let mut batch = Batch::new(now, policy.rules, rows, lines);
-        for row in restated {
-            batch.restate(*row);
+        for row in lines_to_tell.restated {
+            match lines_to_tell.vacates {
+                true => batch.vacate(*row),
+                false => batch.restate(*row),
+            }
         }
-        for (row, place) in left {
+        for (row, place) in lines_to_tell.moved {
+            batch.let_go(*row, *place);
+        }
+        for (row, place) in lines_to_tell.left {
             batch.leave(*row, *place);
         }
         let mut decider = Decider {
@@ -135,7 +156,7 @@ impl Decisions {
         }
         let Decider {
             mut batch,
-            replies,
+            mut replies,
             put_off,
             unserved,
             renewed,
@@ -145,11 +166,17 @@ impl Decisions {
         let Batch {
             handed_over,
             passed_over,
+            superseded,
             unfinished,
             kept_free,
             ended,
             ..
         } = batch;
+        replies.extend(superseded.into_iter().map(|(row, waiter)| Decided {
+            rows: RowsOf::One(row),
+            reply: waiter.ticket.reply,
+            result: Ok(Told::Superseded),
+        }));
         Self {
             now,
             decided,
@@ -163,6 +190,7 @@ impl Decisions {
             put_off,
             last_place_before,
             is_recorded: !rows.events().is_empty(),
+            returned: rows.returned().iter().map(|(_, place)| *place).collect(),
             lines_told: rows.lines_told().collect(),
             unserved,
             prospects: (0..rows.len())
@@ -316,7 +344,7 @@ impl Decider<'_, '_> {
             reply: asker.reply,
         };
         let until = self.moment.timestamp(wait_until);
-        if let Some(before) = self.batch.lines_mut().take_over(place, until, parked) {
+        if let Some(before) = self.batch.take_over(rows.as_slice(), place, until, parked) {
             self.replies.push(Decided {
                 rows,
                 reply: before.reply,

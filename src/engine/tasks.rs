@@ -8,7 +8,9 @@ use std::time::Instant;
 
 use crate::engine::messages::{PutOff, ReplySender, Submission, Wish};
 use crate::limits::BATCH_OPERATIONS_MAX;
-use crate::lock::{Acquire, ClientName, FencingToken, Operation, Place, ResourceName, StillWaits, WaitingLines};
+use crate::lock::{
+    Acquire, ClientName, FencingToken, Operation, Place, RequestId, ResourceName, StillWaits, WaitingLines,
+};
 
 /// One thing that a batch does, and whom to tell.
 pub(super) struct Task {
@@ -41,6 +43,8 @@ pub(super) struct Work {
     pub(super) restated: Vec<usize>,
     /// Who left a line before it was served: the row and the place.
     pub(super) left: Vec<(usize, Place)>,
+    /// Whose place may be at another server now: the row and the place.
+    pub(super) moved: Vec<(usize, Place)>,
 }
 
 /// Where the names of a batch stand among its rows.
@@ -117,6 +121,33 @@ impl Work {
             _ => None,
         });
         clients.collect::<HashSet<_>>().into_iter().cloned().collect()
+    }
+
+    /// Requests that may have a place at another server: those that are decided,
+    /// and of those who wait here the ones whose place may have moved or for whose
+    /// row the line is restated.
+    pub(super) fn requests<W: StillWaits>(&self, lines: &WaitingLines<W>) -> Vec<(usize, RequestId)> {
+        let mut requests = Vec::new();
+        for task in &self.tasks {
+            let (rows, acquire) = match &task.what {
+                What::One(row, Operation::Acquire(acquire)) => (std::slice::from_ref(row), acquire),
+                What::Together(rows, acquire) => (rows.as_slice(), acquire),
+                _ => continue,
+            };
+            if let Some(request) = &acquire.request {
+                requests.extend(rows.iter().map(|row| (*row, request.clone())));
+            }
+        }
+        for row in &self.restated {
+            let line = lines.line(&self.index.names[*row]);
+            let waiting = line.filter_map(|waiter| waiter.acquire.request.clone());
+            requests.extend(waiting.map(|request| (*row, request)));
+        }
+        for (row, place) in &self.moved {
+            let waiting = lines.get(*place).and_then(|waiter| waiter.acquire.request.clone());
+            requests.extend(waiting.map(|request| (*row, request)));
+        }
+        requests
     }
 
     /// How much more of what nobody asked for fits.

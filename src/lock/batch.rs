@@ -5,6 +5,7 @@
 
 mod circle;
 mod ended;
+mod places;
 mod together;
 
 #[cfg(test)]
@@ -16,8 +17,8 @@ pub use self::ended::{End, Ended};
 use crate::clock::Timestamp;
 use crate::lock::event::{Former, Happened};
 use crate::lock::{
-    Acquire, ClientName, Grant, Joined, LockedBy, Operation, Outcome, Place, ResourceName, Rows, Rules, StillWaits,
-    Waiter, WaitingLines, decide,
+    Acquire, ClientName, Grant, LockedBy, Operation, Outcome, Place, ResourceName, Rows, Rules, StillWaits, Waiter,
+    WaitingLines, decide,
 };
 
 /// A grant to somebody who waited.
@@ -41,6 +42,9 @@ pub struct Batch<'a, W> {
     pub handed_over: Vec<HandOver<W>>,
     /// Those who were next in a line but did not wait any more.
     pub passed_over: Vec<Waiter<W>>,
+    /// Those who do not wait here any more because the same request, sent again,
+    /// has their place at another server; each with the row.
+    pub superseded: Vec<(usize, Waiter<W>)>,
     /// Resources that have to be looked at in a batch of their own, each with
     /// others: somebody wants them together, and not all were loaded here.
     pub unfinished: Vec<Vec<ResourceName>>,
@@ -62,6 +66,7 @@ impl<'a, W: StillWaits> Batch<'a, W> {
             lines,
             handed_over: Vec::new(),
             passed_over: Vec::new(),
+            superseded: Vec::new(),
             unfinished: Vec::new(),
             kept_free: Vec::new(),
             ended: Vec::new(),
@@ -78,14 +83,17 @@ impl<'a, W: StillWaits> Batch<'a, W> {
     pub fn apply(&mut self, row: usize, operation: &Operation) -> Outcome {
         self.serve(row);
         if let Operation::Acquire(acquire) = operation
-            && self.is_promised(row, &acquire.locked_by)
+            && self.is_promised(row, acquire, self.place_of(&[row], acquire))
         {
             return Outcome::Locked;
         }
         let mut outcome = self.decide(row, operation);
-        match &mut outcome {
-            Outcome::Released | Outcome::Broken(_) => self.serve(row),
-            Outcome::Renewed(snapshot) => snapshot.waiters = self.waiters(row),
+        match (&mut outcome, operation) {
+            (Outcome::Released | Outcome::Broken(_), _) => self.serve(row),
+            (Outcome::Renewed(snapshot), _) => snapshot.waiters = self.waiters(row),
+            (Outcome::Acquired(_), Operation::Acquire(acquire)) => {
+                self.come_back(&[row], acquire);
+            }
             _ => {}
         }
         outcome
@@ -113,34 +121,6 @@ impl<'a, W: StillWaits> Batch<'a, W> {
         rows.iter().filter(changed).count()
     }
 
-    /// Goes to wait for the resources at these indices. It stands in the line
-    /// for the one at position `missing` among them.
-    pub fn join(&mut self, rows: &[usize], missing: usize, acquire: Acquire, wait_until: Timestamp, ticket: W) {
-        let place = self.rows.take_place();
-        let row = rows[missing];
-        self.rows.note_joined(Joined { row, place, wait_until });
-        let names = rows.iter().map(|row| self.rows.resource(*row).name.clone()).collect();
-        let waiter = Waiter::new(names, acquire, wait_until, ticket, place);
-        self.lines.join(waiter, [missing]);
-    }
-
-    /// Notes that somebody who waited for the resource at index `row` has left
-    /// its line.
-    pub fn leave(&mut self, row: usize, place: Place) {
-        self.rows.note_left(row, place);
-    }
-
-    /// Tells the store once more who waits for the resource at index `row`,
-    /// because it may believe something else. To be called before anybody joins.
-    pub fn restate(&mut self, row: usize) {
-        self.rows.note_restated(row);
-        let name = self.rows.resource(row).name.clone();
-        for waiter in self.lines.line(&name) {
-            let (place, wait_until) = (waiter.place, waiter.wait_until);
-            self.rows.note_joined(Joined { row, place, wait_until });
-        }
-    }
-
     /// Records that somebody is refused, for whom the resource at index `row` is
     /// kept by who waits, by way of others perhaps, for itself.
     pub fn note_deadlock(&mut self, row: usize, acquire: &Acquire, circle: &[ResourceName]) {
@@ -150,11 +130,6 @@ impl<'a, W: StillWaits> Batch<'a, W> {
 
     /// The lines, to look at.
     pub fn lines(&self) -> &WaitingLines<W> {
-        self.lines
-    }
-
-    /// The lines, to let somebody take over a place.
-    pub fn lines_mut(&mut self) -> &mut WaitingLines<W> {
         self.lines
     }
 
@@ -185,15 +160,17 @@ impl<'a, W: StillWaits> Batch<'a, W> {
 
     /// The position of a resource that cannot be had by whoever comes now.
     fn missing(&self, rows: &[usize], acquire: &Acquire) -> Option<usize> {
+        let place = self.place_of(rows, acquire);
         rows.iter().position(|row| {
             let resource = self.rows.resource(*row);
-            self.rules.forbid(self.now, resource, &acquire.locked_by) || self.is_promised(*row, &acquire.locked_by)
+            self.rules.forbid(self.now, resource, &acquire.locked_by) || self.is_promised(*row, acquire, place)
         })
     }
 
-    /// Whether a free resource is not for `locked_by`, who comes now, because
-    /// somebody waits for it.
-    fn is_promised(&self, row: usize, locked_by: &LockedBy) -> bool {
+    /// Whether a free resource is not for whoever comes now, or comes back to
+    /// `place`, because somebody waits for it.
+    fn is_promised(&self, row: usize, acquire: &Acquire, place: Option<Place>) -> bool {
+        let locked_by = &acquire.locked_by;
         let resource = self.rows.resource(row);
         if !resource.is_free_at(self.now) {
             return false;
@@ -201,12 +178,13 @@ impl<'a, W: StillWaits> Batch<'a, W> {
         if self.rules.keep_for_its_holder(self.now, resource).is_some() {
             return self.rules.is_kept_from(self.now, resource, locked_by);
         }
-        if self.rows.ahead(row).is_some() {
+        let is_before = |other: Place| place.is_none_or(|place| other < place);
+        if self.rows.ahead(row).is_some_and(|ahead| is_before(ahead.place)) {
             return true;
         }
         match self.lines.first(&resource.name) {
             None => false,
-            Some(first) => !self.waits_for_a_lock_of(first, locked_by),
+            Some(first) => is_before(first.place) && !self.waits_for_a_lock_of(first, locked_by),
         }
     }
 

@@ -25,6 +25,6 @@ pub use event::{Event, EventId, EventIds, EventKind};
 pub use operation::{Acquire, BreakLock, Grant, NewLabel, Operation, Outcome, Release, Renew};
 pub use request::{Likeness, RequestId};
 pub use resource::{ClientName, FencingToken, Info, Label, Lock, LockedBy, Owner, Resource, ResourceName, Ttl};
-pub use rows::{Ahead, Change, Joined, Rows};
+pub use rows::{Ahead, Change, Joined, Returning, Rows};
 pub use snapshot::{Held, Snapshot};
 pub use waiting_line::{Place, StillWaits, Waiter, WaitingLines};

@@ -12,6 +12,7 @@ mod judge;
 mod ledger;
 mod naive;
 mod recorded;
+mod servers;
 mod starvation;
 mod turn;
 mod world;

@@ -10,20 +10,35 @@ use std::time::Duration;
 
 use crate::clock::Timestamp;
 use crate::lock::event::Happened;
-use crate::lock::{ClientName, Event, EventIds, FencingCounter, FencingToken, Place, Resource, ResourceName};
+use crate::lock::{
+    ClientName, Event, EventIds, FencingCounter, FencingToken, Place, RequestId, Resource, ResourceName,
+};
 
-/// The first who waits for a resource at another server on the same database.
+/// The first who waits for a resource at another server on the same database, or
+/// whose place there is vacant and kept.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Ahead {
     /// Where it stands.
     pub place: Place,
     /// For how long that server is believed to live, if nothing more is heard
-    /// of it.
+    /// of it; or for how long the place is kept.
     pub believed_for: Duration,
 }
 
+/// A place in line that is not one of this server's, and whose request is in the
+/// batch: whoever had it may have come here.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Returning {
+    /// For which row.
+    pub row: usize,
+    /// By which request somebody stands there.
+    pub request: RequestId,
+    /// Where it stands.
+    pub place: Place,
+}
+
 /// Somebody whose wait at this server is to be known to the others.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Joined {
     /// For which row.
     pub row: usize,
@@ -31,6 +46,8 @@ pub struct Joined {
     pub place: Place,
     /// Until when it waits.
     pub wait_until: Timestamp,
+    /// So that it can come back to its place.
+    pub request: Option<RequestId>,
 }
 
 /// How much of a resource is different, the least first.
@@ -58,6 +75,9 @@ pub struct Rows {
     joined: Vec<Joined>,
     left: Vec<(usize, Place)>,
     restated: Vec<usize>,
+    vacated: Vec<usize>,
+    returning: Vec<Returning>,
+    returned: Vec<(usize, Place)>,
     unclaimed: Vec<usize>,
     /// What happened, in its order.
     events: Vec<Event>,
@@ -82,6 +102,9 @@ impl Rows {
             joined: Vec::new(),
             left: Vec::new(),
             restated: Vec::new(),
+            vacated: Vec::new(),
+            returning: Vec::new(),
+            returned: Vec::new(),
             unclaimed: Vec::new(),
             events: Vec::new(),
             event_ids: None,
@@ -93,6 +116,12 @@ impl Rows {
     /// The same, with the first who waits elsewhere for each row.
     pub fn with_ahead(mut self, ahead: Vec<Option<Ahead>>) -> Self {
         self.ahead = ahead;
+        self
+    }
+
+    /// The same, with the places elsewhere of requests that are in the batch.
+    pub fn with_returning(mut self, returning: Vec<Returning>) -> Self {
+        self.returning = returning;
         self
     }
 
@@ -156,9 +185,38 @@ impl Rows {
         self.last_place
     }
 
-    /// The first who waits elsewhere for this row.
+    /// The first who waits elsewhere for this row. One of them may be about to be
+    /// decided here, and is taken for there until it is: the row is looked at again
+    /// if it is still there at the end.
     pub fn ahead(&self, row: usize) -> Option<Ahead> {
-        self.ahead.get(row).copied().flatten()
+        let elsewhere = self.ahead.get(row).copied().flatten();
+        let returning = self.returning.iter().filter(|returning| returning.row == row);
+        let returning = returning.map(|returning| Ahead {
+            place: returning.place,
+            believed_for: Duration::ZERO,
+        });
+        elsewhere.into_iter().chain(returning).min_by_key(|ahead| ahead.place)
+    }
+
+    /// The place elsewhere in the line for this row of whoever sent `request`, as
+    /// long as nobody has taken it here.
+    pub fn place_of(&self, row: usize, request: &RequestId) -> Option<Place> {
+        let mut returning = self.returning.iter().filter(|returning| returning.row == row);
+        returning
+            .find(|returning| returning.request == *request)
+            .map(|returning| returning.place)
+    }
+
+    /// Whether this place elsewhere belongs to a request of the batch and nobody
+    /// has taken it here.
+    pub fn is_returning(&self, row: usize, place: Place) -> bool {
+        let mut returning = self.returning.iter();
+        returning.any(|returning| returning.row == row && returning.place == place)
+    }
+
+    /// The places elsewhere that were taken here: nobody has them there any more.
+    pub fn returned(&self) -> &[(usize, Place)] {
+        &self.returned
     }
 
     /// Those who wait here since now, or again since their lines are restated.
@@ -174,6 +232,12 @@ impl Rows {
     /// The rows for which nobody else waits here than those who joined.
     pub fn restated(&self) -> &[usize] {
         &self.restated
+    }
+
+    /// Those of them whose places are kept for whoever comes back with the same
+    /// request.
+    pub fn vacated(&self) -> &[usize] {
+        &self.vacated
     }
 
     /// The rows of all who joined or left, or whose lines are restated; some more
@@ -263,6 +327,18 @@ impl Rows {
 
     pub(super) fn note_restated(&mut self, row: usize) {
         self.restated.push(row);
+    }
+
+    /// To be told beside that the line is restated.
+    pub(super) fn note_vacated(&mut self, row: usize) {
+        self.vacated.push(row);
+    }
+
+    /// Somebody has this place elsewhere no more, but here, or is served.
+    pub(super) fn note_returned(&mut self, row: usize, place: Place) {
+        self.returning
+            .retain(|returning| (returning.row, returning.place) != (row, place));
+        self.returned.push((row, place));
     }
 
     pub(super) fn note_unclaimed(&mut self, row: usize) {

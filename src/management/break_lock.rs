@@ -4,7 +4,7 @@ use std::io::{self, Write};
 
 use clap::Args;
 
-use crate::db::Store;
+use crate::db::{Askers, Store};
 use crate::limits::KEPT_FREE_MAX;
 use crate::lock::{Batch, BreakLock, Operation, Outcome, Owner, Reason, ResourceName, Rules, StillWaits, WaitingLines};
 use crate::management::reload::history;
@@ -50,7 +50,7 @@ impl Break {
             address: None,
         });
         let mut outcome = None;
-        let broken = store.transaction(std::slice::from_ref(&self.name), &[], &mut |now, rows| {
+        let broken = store.transaction(std::slice::from_ref(&self.name), Askers::default(), &mut |now, rows| {
             let mut nobody = WaitingLines::<Nobody>::default();
             outcome = Some(Batch::new(now, rules, rows, &mut nobody).apply(0, &operation));
         });

@@ -5,6 +5,7 @@ mod hearing;
 mod line;
 mod load;
 mod partition;
+mod restart;
 mod together;
 mod watching;
 

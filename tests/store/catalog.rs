@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use central_locking_system::clock::Timestamp;
 use central_locking_system::db::{
-    Catalog, Column, DatabaseUrl, Direction, ListPage, ListQuery, Page, Search, SqliteStore, Store, StoreError,
+    Askers, Catalog, Column, DatabaseUrl, Direction, ListPage, ListQuery, Page, Search, SqliteStore, Store, StoreError,
 };
 use central_locking_system::lock::{LockedBy, WaitingLines};
 

@@ -58,14 +58,51 @@ SELECT number, living.id, place, believed_until_us - $1
                        FROM waiters
                       WHERE waiters.name = wanted.name
                         AND waiters.replica = living.id
+                        AND place <> ALL ($7)
                       ORDER BY place
                       LIMIT 1) AS first
- WHERE believed_until_us > $7
+ WHERE believed_until_us > $8
+ UNION ALL
+SELECT number, $9, place, vacant_until_us - $10
+  FROM unnest($11) WITH ORDINALITY AS wanted (name, number)
+ CROSS JOIN LATERAL (SELECT place, vacant_until_us
+                       FROM waiters
+                      WHERE waiters.name = wanted.name
+                        AND waiters.replica = $12
+                        AND vacant_until_us > $13
+                        AND vacant_until_us < $14
+                        AND place <> ALL ($15)
+                      ORDER BY place
+                      LIMIT 1) AS vacant
  ORDER BY number, place;
 
-INSERT INTO waiters (name, replica, place, wait_until_us)
-SELECT name, $1, place, wait_until_us
-  FROM unnest($2, $3, $4) AS joined (name, place, wait_until_us)
+SELECT number, replica, place
+  FROM unnest($1, $2) WITH ORDINALITY AS wanted (name, request, number)
+ CROSS JOIN LATERAL (SELECT replica, place
+                       FROM waiters
+                      WHERE waiters.name = wanted.name
+                        AND waiters.request = wanted.request
+                        AND waiters.replica <> $3
+                        AND (waiters.replica = $4 OR EXISTS (SELECT FROM replicas WHERE replicas.id = waiters.replica))
+                      ORDER BY place
+                      LIMIT 1) AS found;
+
+UPDATE waiters
+   SET replica = $1, vacant_until_us = $2
+ WHERE name = ANY ($3)
+   AND replica = $4
+   AND request IS NOT NULL;
+
+DELETE FROM "waiters" WHERE (("waiters"."replica" = $1) AND ("waiters"."name" = ANY($2)));
+
+DELETE FROM waiters
+ USING unnest($1, $2) AS returned (name, place)
+ WHERE waiters.name = returned.name
+   AND waiters.place = returned.place;
+
+INSERT INTO waiters (name, replica, place, wait_until_us, request)
+SELECT name, $1, place, wait_until_us, request
+  FROM unnest($2, $3, $4, $5) AS joined (name, place, wait_until_us, request)
     ON CONFLICT DO NOTHING;
 
 DELETE FROM waiters
@@ -125,8 +162,10 @@ UPDATE resources
    AND resources.id = changed.id;
 
 UPDATE resources
-   SET has_waiters = EXISTS (SELECT FROM waiters WHERE waiters.name = resources.name)
- WHERE id = ANY ($1);
+   SET has_waiters = EXISTS (SELECT FROM waiters
+                              WHERE waiters.name = resources.name
+                                AND (vacant_until_us IS NULL OR vacant_until_us > $1))
+ WHERE id = ANY ($2);
 
 SELECT pg_notify($1, text) FROM unnest($2) AS messages (text);
 

@@ -43,10 +43,10 @@ mod suite;
 use std::time::Duration;
 
 use central_locking_system::clock::Timestamp;
-use central_locking_system::db::Store;
+use central_locking_system::db::{Askers, Store};
 use central_locking_system::lock::{
-    Acquire, Batch, ClientName, FencingToken, LockedBy, NewLabel, Operation, Outcome, Release, Renew, Resource,
-    ResourceName, Rows, Rules, StillWaits, Ttl, WaitingLines,
+    Acquire, Batch, ClientName, FencingToken, LockedBy, NewLabel, Operation, Outcome, Release, Renew, RequestId,
+    Resource, ResourceName, Rows, Rules, StillWaits, Ttl, WaitingLines,
 };
 
 /// A migrated database of its own, and two ways to it.
@@ -84,6 +84,23 @@ fn acquire(locked_by: &str, ttl_seconds: Option<i64>) -> Operation {
         ttl: ttl_seconds.map(|seconds| Ttl::from_seconds(seconds).expect("in range")),
         ..Acquire::by(LockedBy::new(locked_by).expect("well formed"))
     })
+}
+
+/// One that may be sent again.
+fn acquire_by_request(locked_by: &str, request: &str) -> Operation {
+    Operation::Acquire(Acquire {
+        request: RequestId::new(request, None, [Some(locked_by)]),
+        ..Acquire::by(LockedBy::new(locked_by).expect("well formed"))
+    })
+}
+
+/// The store that has those in `lines` stops: they are sent away from `text`.
+fn vacate<S: Store>(store: &mut S, lines: &mut WaitingLines<Somebody>, text: &str) {
+    drop(lines.take_all());
+    let mut vacate = |now, rows: &mut Rows| Batch::new(now, Rules::default(), rows, lines).vacate(0);
+    store
+        .transaction(&[name(text)], Askers::default(), &mut vacate)
+        .expect("it commits");
 }
 
 fn release(locked_by: &str) -> Operation {
@@ -137,7 +154,16 @@ fn decide_in_one<S: Store>(
             .map(|(row, (_, operation))| decide(now, rows, row, operation))
             .collect();
     };
-    store.transaction(&names, &[], &mut decide_all).expect("it commits");
+    let request = |(row, (_, operation)): (usize, &(&str, Operation))| match operation {
+        Operation::Acquire(acquire) => acquire.request.clone().map(|request| (row, request)),
+        _ => None,
+    };
+    let requests: Vec<_> = operations.iter().enumerate().filter_map(request).collect();
+    let askers = Askers {
+        requests: &requests,
+        ..Askers::default()
+    };
+    store.transaction(&names, askers, &mut decide_all).expect("it commits");
     outcomes
 }
 
@@ -147,7 +173,14 @@ fn locks_of<S: Store>(store: &mut S, clients: &[&str]) -> Vec<usize> {
     let mut counts = Vec::new();
     let mut count = |_, rows: &mut Rows| counts = clients.iter().map(|client| rows.locks_of(client)).collect();
     store
-        .transaction(&[name("a")], &clients, &mut count)
+        .transaction(
+            &[name("a")],
+            Askers {
+                clients: &clients,
+                ..Askers::default()
+            },
+            &mut count,
+        )
         .expect("it commits");
     counts
 }
@@ -167,6 +200,8 @@ fn load<S: Store>(store: &mut S, names: &[&str]) -> (Timestamp, Vec<Resource>) {
     let mut decide = |now, rows: &mut Rows| {
         loaded = Some((now, (0..names.len()).map(|row| rows.resource(row).clone()).collect()));
     };
-    store.transaction(&names, &[], &mut decide).expect("it commits");
+    store
+        .transaction(&names, Askers::default(), &mut decide)
+        .expect("it commits");
     loaded.expect("the store calls it once")
 }

@@ -3,11 +3,11 @@
 use std::thread;
 use std::time::Duration;
 
-use central_locking_system::db::{DatabaseUrl, PostgresStore, Store, StoreError};
+use central_locking_system::db::{Askers, DatabaseUrl, PostgresStore, Store, StoreError};
 use central_locking_system::lock::{Operation, WaitingLines};
 
 use super::recorder::{assert_golden, some_batches, statements_of};
-use super::{Backend, acquire, grant, load, name, release, run, run_in_line, suite};
+use super::{Backend, acquire, acquire_by_request, grant, load, name, release, run, run_in_line, suite, vacate};
 use crate::support::{Cluster, PostgresDatabase, eventually};
 
 /// How long something may take that others have to notice first.
@@ -59,6 +59,15 @@ fn a_shared_line(backend: &Postgres, store: &mut PostgresStore) {
     run_in_line(&mut elsewhere, &mut there, &[("line", release("k"))]);
     run_in_line(store, &mut here, &[("line", Operation::Expire)]);
     run_in_line(store, &mut here, &[("line", release("first"))]);
+    run_in_line(
+        &mut elsewhere,
+        &mut there,
+        &[("line", acquire_by_request("third", "3"))],
+    );
+    vacate(&mut elsewhere, &mut there, "line");
+    run_in_line(store, &mut here, &[("line", acquire_by_request("third", "3"))]);
+    run_in_line(store, &mut here, &[("line", release("second"))]);
+    run_in_line(store, &mut here, &[("line", release("third"))]);
 }
 
 #[test]
@@ -111,7 +120,7 @@ fn each_hot_statement_is_prepared_once() {
             "UPDATE resources",
             "SELECT now_us, number,",
             "SELECT client, count(*)",
-            "INSERT INTO waiters (name, replica, place, wait_until_us)",
+            "INSERT INTO waiters (name, replica, place, wait_until_us, request)",
             "UPDATE resources",
             "DELETE FROM waiters",
         ]
@@ -120,15 +129,19 @@ fn each_hot_statement_is_prepared_once() {
 
 /// The types of the parameters of the golden statements that read a table, in
 /// the order in which they stand there.
-const PARAMETER_TYPES: [&str; 8] = [
+const PARAMETER_TYPES: [&str; 12] = [
     "text[], bigint, bigint, bigint, bigint, bigint",
     "text[], bigint",
     "bigint, bigint, text[]",
-    "bigint, text[], bigint, bigint, bigint, bigint, bigint",
+    "bigint, text[], bigint, bigint, bigint, bigint, bigint[], bigint, bigint, bigint, text[], bigint, bigint, bigint, bigint[]",
+    "text[], text[], bigint, bigint",
+    "bigint, bigint, text[], bigint",
+    "bigint, text[]",
+    "text[], bigint[]",
     "text[], bigint[], bigint",
     "bigint[], bigint[], bigint[], text[], text[], bigint[], bigint[], bigint[], text[], text[], text[], text[], text[], bigint[], text[], bigint[], text[], text[], text[], text[], text[], text[], text[], text[], bigint[], bigint[], bigint[], bigint[], bigint[], bigint[], bigint[]",
     "bigint[], text[], bigint[], text[], text[], text[], text[], text[], text[], text[], text[], bigint[], bigint[], bigint[], bigint[], bigint[], bigint[], bigint[]",
-    "bigint[]",
+    "bigint, bigint[]",
 ];
 
 #[test]
@@ -257,7 +270,9 @@ fn a_row_that_somebody_else_keeps_locked_is_given_up() {
     other.sql("BEGIN");
     other.sql("SELECT id FROM resources FOR UPDATE");
 
-    let refused = store.transaction(&[name("r")], &[], &mut |_, _| panic!("the row is not ours"));
+    let refused = store.transaction(&[name("r")], Askers::default(), &mut |_, _| {
+        panic!("the row is not ours")
+    });
     other.sql("ROLLBACK");
 
     assert!(
@@ -265,7 +280,9 @@ fn a_row_that_somebody_else_keeps_locked_is_given_up() {
         "{refused:?}"
     );
     eventually("it works again", SOON, || {
-        store.transaction(&[name("r")], &[], &mut |_, _| {}).is_ok()
+        store
+            .transaction(&[name("r")], Askers::default(), &mut |_, _| {})
+            .is_ok()
     });
 }
 

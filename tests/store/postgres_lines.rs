@@ -2,11 +2,13 @@
 
 use std::time::{Duration, Instant};
 
-use central_locking_system::db::{Announcement, PostgresStore, Standing, Store, StoreError};
-use central_locking_system::lock::{Operation, Outcome, WaitingLines};
+use central_locking_system::db::{Announcement, Askers, PostgresStore, Standing, Store, StoreError};
+use central_locking_system::lock::{
+    Acquire, Batch, LockedBy, Operation, Outcome, Place, RequestId, Rules, WaitingLines,
+};
 
 use super::postgres::Postgres;
-use super::{Backend, Somebody, acquire, grant, name, release, run, run_in_line};
+use super::{Backend, Somebody, acquire, acquire_by_request, grant, name, release, run, run_in_line, vacate};
 use crate::support::{Cluster, eventually};
 
 const SOON: Duration = Duration::from_secs(5);
@@ -109,7 +111,7 @@ fn whoever_was_cut_off_itself_gives_the_others_time_to_come_back() {
     eventually("it works again", SOON, || {
         outcome = a
             .store
-            .transaction(&[name("r")], &[], &mut |now, rows| {
+            .transaction(&[name("r")], Askers::default(), &mut |now, rows| {
                 assert!(rows.resource(0).is_free_at(now));
                 assert!(rows.ahead(0).is_some(), "the other may be back in a moment");
             })
@@ -168,7 +170,9 @@ fn while_a_row_is_locked_a_look_gives_up_at_once_and_the_session_is_kept() {
     other.sql("SELECT id FROM resources FOR UPDATE");
 
     let asked = Instant::now();
-    let refused = store.look(&[name("r")], &mut |_, _| panic!("the row is not ours"));
+    let refused = store.look(&[name("r")], Askers::default(), &mut |_, _| {
+        panic!("the row is not ours")
+    });
     let waited = asked.elapsed();
 
     assert!(matches!(refused, Err(StoreError::Refused(_))), "{refused:?}");
@@ -268,4 +272,152 @@ fn no_server_takes_the_number_of_another_for_its_own() {
     assert_eq!(b.beat(false), Ok(Standing::Known));
     a.leave().expect("it leaves");
     assert_eq!(b.beat(false), Ok(Standing::Known));
+}
+
+/// Somebody waits at a server that stops, behind nobody and before `second`; the
+/// resource is free then.
+fn vacant_and_free() -> (Postgres, Server, Server) {
+    let backend = Postgres::new();
+    let (mut a, mut b) = (Server::on(&backend), Server::on(&backend));
+    grant(&mut a.store, "r");
+    assert_eq!(a.asks(acquire_by_request("first", "1")), Outcome::Locked);
+    assert_eq!(b.asks(acquire("second", None)), Outcome::Locked);
+    vacate(&mut a.store, &mut a.line, "r");
+    a.store.leave().expect("it leaves");
+    b.asks(release("k"));
+    assert_eq!(b.waiting(), 1, "the place before it is kept");
+    (backend, a, b)
+}
+
+#[test]
+fn whoever_comes_back_to_a_vacant_place_is_granted_what_was_kept_free() {
+    let (backend, _, mut b) = vacant_and_free();
+    assert_eq!(
+        run(&mut b.store, &[("r", acquire("overtaker", None))]),
+        [Outcome::Locked]
+    );
+    let other_body = Operation::Acquire(Acquire {
+        request: RequestId::new("1", None, [Some("another")]),
+        ..Acquire::by(LockedBy::new("first").expect("well formed"))
+    });
+    assert_eq!(b.asks(other_body), Outcome::Locked, "that is another request");
+
+    let granted = b.asks(acquire_by_request("first", "1"));
+
+    assert!(matches!(granted, Outcome::Acquired(_)), "{granted:?}");
+    b.asks(release("first"));
+    assert_eq!(backend.sql("SELECT locked_by FROM resources"), ["second"]);
+    assert_eq!(backend.sql("SELECT count(*) FROM waiters WHERE replica = 0"), ["0"]);
+}
+
+#[test]
+fn a_vacant_place_is_kept_for_three_seconds_and_then_for_nobody() {
+    let (backend, _, mut b) = vacant_and_free();
+    let has_waiters = "SELECT has_waiters FROM resources";
+
+    backend.sql("UPDATE waiters SET vacant_until_us = vacant_until_us - 2900000 WHERE replica = 0");
+    b.asks(Operation::Expire);
+    let until = "SELECT vacant_until_us BETWEEN clock_us() - 2900000 AND clock_us() + 3000000 \
+                 FROM waiters WHERE replica = 0";
+    assert_eq!(backend.sql(until), ["t"]);
+    backend.sql("UPDATE waiters SET vacant_until_us = clock_us() WHERE replica = 0");
+    b.asks(Operation::Expire);
+    assert_eq!(backend.sql("SELECT locked_by FROM resources"), ["second"]);
+
+    b.asks(release("second"));
+    b.asks(Operation::Expire);
+    assert_eq!(
+        backend.sql(has_waiters),
+        ["f"],
+        "who does not come back waits for nothing"
+    );
+    backend.sql("UPDATE replicas SET seen_us = clock_us()");
+    backend.open().beat(false).expect("it works");
+    assert_eq!(backend.sql("SELECT count(*) FROM waiters"), ["0"]);
+}
+
+#[test]
+fn a_place_that_is_kept_into_the_far_future_is_kept_for_nobody() {
+    let (backend, _, mut b) = vacant_and_free();
+
+    // Left by somebody before the clock was set back.
+    backend.sql("UPDATE waiters SET vacant_until_us = clock_us() + 30000000 WHERE replica = 0");
+    b.asks(Operation::Expire);
+
+    assert_eq!(backend.sql("SELECT locked_by FROM resources"), ["second"]);
+}
+
+#[test]
+fn whoever_goes_elsewhere_while_its_server_lives_takes_the_place_along() {
+    let backend = Postgres::new();
+    let (mut a, mut b, mut c) = (Server::on(&backend), Server::on(&backend), Server::on(&backend));
+    let mut ear = a.store.listen().expect("there may be others");
+    assert_eq!(ear.hear(Duration::ZERO), [Announcement::Anything]);
+    grant(&mut b.store, "r");
+    a.asks(acquire_by_request("first", "1"));
+    c.asks(acquire("second", None));
+
+    assert_eq!(b.asks(acquire_by_request("first", "1")), Outcome::Locked);
+
+    let stands = "SELECT replica = (SELECT min(id) + 1 FROM replicas), request IS NOT NULL FROM waiters ORDER BY place";
+    assert_eq!(backend.sql(stands), ["t|t", "f|f"]);
+    let mut heard = Vec::new();
+    eventually("its server is told", SOON, || {
+        heard = ear.hear(Duration::ZERO);
+        !heard.is_empty()
+    });
+    let place = backend.sql("SELECT min(place) FROM waiters").remove(0);
+    let place = Place::new(place.parse().expect("a number"));
+    assert_eq!(heard, [Announcement::Moved(name("r"), place)]);
+    // It sees that in the table before it believes it.
+    let mut superseded = 0;
+    let request = RequestId::new("1", None, [Some("first")]).expect("well formed");
+    let askers = Askers {
+        requests: &[(0, request)],
+        ..Askers::default()
+    };
+    let Server { store, line } = &mut a;
+    store
+        .transaction(&[name("r")], askers, &mut |now, rows| {
+            let mut batch = Batch::new(now, Rules::default(), rows, line);
+            batch.let_go(0, place);
+            superseded = batch.superseded.len();
+        })
+        .expect("it commits");
+    assert_eq!((superseded, a.waiting()), (1, 0));
+    assert_eq!(backend.sql(stands), ["t|t", "f|f"]);
+
+    c.asks(release("k"));
+    assert_eq!(c.waiting(), 1, "it is not its turn");
+    b.asks(Operation::Expire);
+    assert_eq!(backend.sql("SELECT locked_by FROM resources"), ["first"]);
+}
+
+#[test]
+fn a_server_that_has_a_new_number_takes_nobody_for_gone_whom_it_knew_by_the_old_one() {
+    let backend = Postgres::new();
+    let mut a = Server::on(&backend);
+    grant(&mut a.store, "r");
+    a.asks(acquire_by_request("first", "1"));
+    backend.sql("DELETE FROM replicas");
+    let mut kept = backend.database.session();
+    kept.sql("BEGIN");
+    kept.sql("SELECT place FROM waiters FOR UPDATE");
+    assert_eq!(a.store.beat(false), Ok(Standing::Forgotten));
+    kept.sql("COMMIT");
+    assert_eq!(backend.sql("SELECT count(*) FROM waiters"), ["1"]);
+
+    let request = RequestId::new("1", None, [Some("first")]).expect("well formed");
+    let askers = Askers {
+        requests: &[(0, request)],
+        ..Askers::default()
+    };
+    let Server { store, line } = &mut a;
+    store
+        .transaction(&[name("r")], askers, &mut |now, rows| {
+            Batch::new(now, Rules::default(), rows, line).restate(0);
+        })
+        .expect("it commits");
+
+    assert_eq!(a.waiting(), 1);
 }

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use central_locking_system::db::Store;
+use central_locking_system::db::{Askers, Store};
 use central_locking_system::lock::{
     Acquire, Batch, ClientName, Label, NewLabel, Operation, Outcome, Resource, Rules, WaitingLines,
 };
@@ -104,7 +104,7 @@ pub(super) fn two_renewals_in_one_batch_are_both_written<B: Backend>() {
 
     let twice = [renew("k", 600, label), renew("k", 1200, NewLabel::Kept)];
     store
-        .transaction(&[name("held")], &[], &mut |now, rows| {
+        .transaction(&[name("held")], Askers::default(), &mut |now, rows| {
             let mut nobody = WaitingLines::<Somebody>::default();
             let mut batch = Batch::new(now, Rules::default(), rows, &mut nobody);
             for renew in &twice {

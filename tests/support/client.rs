@@ -119,8 +119,19 @@ impl Client {
 
     /// Sends a request with a JSON body and more headers, and does not wait.
     pub fn send_with(&mut self, (method, path): (&str, &str), headers: &[(&str, &str)], body: &str) {
+        self.try_send_with((method, path), headers, body)
+            .expect("the server reads");
+    }
+
+    /// The same to a server that may be gone.
+    pub fn try_send_with(
+        &mut self,
+        (method, path): (&str, &str),
+        headers: &[(&str, &str)],
+        body: &str,
+    ) -> io::Result<()> {
         let headers = [&[JSON], headers].concat();
-        self.send_raw(request_text(method, path, &headers, body).as_bytes());
+        self.try_send_raw(request_text(method, path, &headers, body).as_bytes())
     }
 
     pub fn request_with(&mut self, target: (&str, &str), headers: &[(&str, &str)], body: &str) -> Answer {

@@ -15,6 +15,8 @@
 //!   waiter. Else it leaves the resource free, grants it to nobody, and
 //!   announces to that server that it is free; which then locks the row and
 //!   serves its own. A request that comes in between is refused or goes in line.
+//! * **Changing servers.** Whoever can be known again keeps its place when its
+//!   server stops, and when it asks at another one: see [`places`].
 //! * **Leaving.** Whoever leaves a line (client gone, time over) has its row
 //!   deleted by the next transaction of its server, which looks whether the
 //!   resource is free and serves the next, or announces it.
@@ -32,8 +34,9 @@
 //!    resources nobody waits for, holds by the same argument: both are written
 //!    under the lock.
 //! 3. *So a grant goes to the lowest place* of those who are at servers that are
-//!    believed to live, and whose departure was not committed yet. One that joins
-//!    later has a higher place.
+//!    believed to live, or whose vacant place is kept, and whose departure was not
+//!    committed yet. One that joins later has a higher place, or had a lower one
+//!    before and comes back to it.
 //!
 //! One holder at a time needs none of this: a grant is made only to a row that
 //! is locked and free.
@@ -77,17 +80,19 @@ use crate::db::StoreError;
 use crate::db::postgres::failed;
 use crate::db::postgres::listener::CHANNEL;
 use crate::db::postgres::message::Messages;
+use crate::db::postgres::places::{self, Found, VACANT};
 use crate::db::postgres::rows::{LockedRows, RowMarks};
 use crate::db::postgres::waiter_statements::{DeleteWaiters, FirstWaiters, InsertWaiters, MarkLines, Notify};
 use crate::db::schema::waiters;
 use crate::limits::{REMIND_AFTER, REPLICA_SILENT_MAX};
-use crate::lock::{Ahead, FencingToken, Place, ResourceName, Rows};
+use crate::lock::{Ahead, FencingToken, Place, RequestId, ResourceName, Returning, Rows};
 
 /// By how much the clock may seem to have been set back when it was not: a beat
 /// reads it after a transaction that is under way.
 const CLOCK_SLACK_US: i64 = 1_000_000;
 
-/// The first of each other living server, in line for a row.
+/// The first of each other living server, in line for a row; and the first place
+/// that is vacant.
 struct First {
     row: usize,
     replica: i64,
@@ -97,8 +102,9 @@ struct First {
 /// Who waits elsewhere for the rows of a batch.
 #[derive(Default)]
 pub(super) struct Elsewhere {
-    /// By row, then by place.
+    /// By row, then by place; without those that were found.
     firsts: Vec<First>,
+    found: Vec<Found>,
 }
 
 /// Where the session stands from which lines are looked at.
@@ -113,15 +119,19 @@ pub(super) struct Viewpoint {
 
 impl Elsewhere {
     /// Reads who waits at other servers for those of the rows, all locked, that
-    /// somebody may wait for.
+    /// somebody may wait for; and where those stand who sent `requests`, each with
+    /// its row.
     pub(super) fn load(
         conn: &mut PgConnection,
         viewpoint: Viewpoint,
         rows: &[(usize, &str)],
+        requests: &[&(usize, RequestId)],
     ) -> Result<Self, StoreError> {
         if rows.is_empty() {
             return Ok(Self::default());
         }
+        let found = places::find(conn, viewpoint, rows, requests)?;
+        let returning: Vec<_> = found.iter().map(|found| found.returning.place.as_i64()).collect();
         let names: Vec<_> = rows.iter().map(|(_, name)| *name).collect();
         let first_waiters = FirstWaiters {
             names: &names,
@@ -130,8 +140,10 @@ impl Elsewhere {
             soon_us: viewpoint.now.as_us() + CLOCK_SLACK_US,
             believing_since_us: viewpoint.believing_since_us,
             silent_us_max: REPLICA_SILENT_MAX.as_micros() as i64,
+            vacant_until_us_max: places::vacant_until_us(viewpoint.now) + CLOCK_SLACK_US,
+            without: &returning,
         };
-        let found: Vec<(i64, i64, i64, i64)> = first_waiters.load(conn).map_err(failed)?;
+        let firsts: Vec<(i64, i64, i64, i64)> = first_waiters.load(conn).map_err(failed)?;
         let first = |(number, replica, place, believed_us): (i64, i64, i64, i64)| {
             let (row, _) = rows.get(usize::try_from(number - 1).ok()?)?;
             Some(First {
@@ -143,8 +155,13 @@ impl Elsewhere {
                 },
             })
         };
-        let firsts = found.into_iter().filter_map(first).collect();
-        Ok(Self { firsts })
+        let firsts = firsts.into_iter().filter_map(first).collect();
+        Ok(Self { firsts, found })
+    }
+
+    /// The places that were found.
+    pub(super) fn returning(&self) -> Vec<Returning> {
+        self.found.iter().map(|found| found.returning.clone()).collect()
     }
 
     /// The first of all, for each of so many rows.
@@ -162,27 +179,36 @@ impl Elsewhere {
     /// What the others have to hear of the batch.
     fn messages(&self, now: Timestamp, rows: &Rows) -> Messages {
         let mut messages = Messages::default();
+        for Found { replica, returning } in &self.found {
+            if *replica != VACANT && rows.returned().contains(&(returning.row, returning.place)) {
+                messages.push_moved(*replica, &rows.resource(returning.row).name, returning.place);
+            }
+        }
         let mut last_row = None;
-        for first in &self.firsts {
-            if last_row.replace(first.row) == Some(first.row) {
+        for (row, _, replica) in self.firsts_after(rows) {
+            // Nobody is there to be told; whoever is next looks when the place is not kept any more.
+            if replica == VACANT {
                 continue;
             }
-            let resource = rows.resource(first.row);
+            if last_row.replace(row) == Some(row) {
+                continue;
+            }
+            let resource = rows.resource(row);
             // Whoever was before the first has just gone, or never was there.
-            let has_left = || rows.left().iter().any(|(row, _)| *row == first.row);
-            let is_restated = || rows.restated().contains(&first.row);
+            let has_left = || rows.left().iter().any(|(left, _)| *left == row);
+            let is_restated = || rows.restated().contains(&row);
             match resource.holder_at(now) {
                 None => {
                     let lock = resource.lock.as_ref();
                     let freed = resource.released_at.or_else(|| lock.and_then(|lock| lock.expires_at));
                     let is_waiting_long = freed.is_none_or(|freed| now.since(freed) >= REMIND_AFTER);
-                    if rows.is_changed(first.row) || is_waiting_long || has_left() || is_restated() {
-                        messages.push_free(first.replica, &resource.name);
+                    if rows.is_changed(row) || is_waiting_long || has_left() || is_restated() {
+                        messages.push_free(replica, &resource.name);
                     }
                 }
                 Some(lock) => {
                     if let Some(expires_at) = lock.expires_at
-                        && rows.is_changed(first.row)
+                        && rows.is_changed(row)
                     {
                         messages.push_end(&resource.name, expires_at.since(now));
                     }
@@ -192,10 +218,29 @@ impl Elsewhere {
         messages
     }
 
+    /// Those who are first elsewhere after the batch, each with row, place and
+    /// server: of those that were found the ones that nobody took are among them.
+    fn firsts_after(&self, rows: &Rows) -> Vec<(usize, Place, i64)> {
+        let firsts = self
+            .firsts
+            .iter()
+            .map(|first| (first.row, first.ahead.place, first.replica));
+        let found = self
+            .found
+            .iter()
+            .map(|Found { replica, returning }| (returning, *replica));
+        let untaken = found.filter(|(returning, _)| rows.is_returning(returning.row, returning.place));
+        let untaken = untaken.map(|(returning, replica)| (returning.row, returning.place, replica));
+        let mut firsts: Vec<_> = firsts.chain(untaken).collect();
+        firsts.sort_unstable();
+        firsts
+    }
+
     /// The highest of the places that are known.
     pub(super) fn highest_place(&self) -> i64 {
-        let places = self.firsts.iter().map(|first| first.ahead.place.as_i64());
-        places.max().unwrap_or_default()
+        let places = self.firsts.iter().map(|first| first.ahead.place);
+        let found = self.found.iter().map(|found| found.returning.place);
+        places.chain(found).max().map_or(0, Place::as_i64)
     }
 }
 
@@ -209,17 +254,23 @@ pub(super) fn save(
     elsewhere: &Elsewhere,
 ) -> Result<bool, StoreError> {
     let name_of = |row: usize| rows.resource(row).name.as_str();
-    let restated: Vec<_> = rows.restated().iter().map(|row| name_of(*row)).collect();
+    let names_of = |rows: &[usize]| rows.iter().map(|row| name_of(*row)).collect::<Vec<_>>();
+    let vacated = names_of(rows.vacated());
+    places::vacate(conn, viewpoint, &vacated)?;
+    let restated = names_of(rows.restated());
     if !restated.is_empty() {
         let own = waiters::table.filter(waiters::replica.eq(viewpoint.replica));
         diesel::delete(own.filter(waiters::name.eq_any(restated)))
             .execute(conn)
             .map_err(failed)?;
     }
+    places::take(conn, rows)?;
     if !rows.joined().is_empty() {
         let mut insert = InsertWaiters::by(viewpoint.replica);
         for joined in rows.joined() {
-            insert.push(name_of(joined.row), joined.place.as_i64(), joined.wait_until.as_us());
+            let request = joined.request.as_ref().map(RequestId::to_text);
+            let (place, wait_until) = (joined.place.as_i64(), joined.wait_until.as_us());
+            insert.push(name_of(joined.row), place, wait_until, request);
         }
         insert.execute(conn).map_err(failed)?;
     }
@@ -230,12 +281,15 @@ pub(super) fn save(
         }
         delete.execute(conn).map_err(failed)?;
     }
-    let marked = mark_lines(conn, rows, marks)?;
+    let marked = mark_lines(conn, viewpoint.now, rows, marks)?;
     let messages = elsewhere.messages(viewpoint.now, rows).into_texts();
     if !messages.is_empty() {
         notify(conn, &messages)?;
     }
-    let written = !rows.restated().is_empty() || !rows.joined().is_empty() || !rows.left().is_empty();
+    let written = !rows.restated().is_empty()
+        || !rows.returned().is_empty()
+        || !rows.joined().is_empty()
+        || !rows.left().is_empty();
     Ok(written || marked || !messages.is_empty())
 }
 
@@ -247,7 +301,7 @@ pub(super) fn notify(conn: &mut PgConnection, texts: &[String]) -> Result<(), St
 
 /// Brings `has_waiters` in step where it may be out of it. Says whether there
 /// was such a row.
-fn mark_lines(conn: &mut PgConnection, rows: &Rows, marks: &[RowMarks]) -> Result<bool, StoreError> {
+fn mark_lines(conn: &mut PgConnection, now: Timestamp, rows: &Rows, marks: &[RowMarks]) -> Result<bool, StoreError> {
     let joined = rows.joined().iter().map(|joined| joined.row);
     // Those who wait elsewhere for a row that is new waited for one that somebody deleted.
     let ahead = (0..marks.len()).filter(|row| rows.ahead(*row).is_some());
@@ -260,7 +314,8 @@ fn mark_lines(conn: &mut PgConnection, rows: &Rows, marks: &[RowMarks]) -> Resul
     }
     ids.sort_unstable();
     ids.dedup();
-    MarkLines { ids: &ids }.execute(conn).map_err(failed)?;
+    let now_us = now.as_us();
+    MarkLines { ids: &ids, now_us }.execute(conn).map_err(failed)?;
     Ok(true)
 }
 

@@ -10,7 +10,7 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 
 use crate::db::Announcement;
-use crate::lock::ResourceName;
+use crate::lock::{Place, ResourceName};
 
 /// PostgreSQL takes less than 8,000 bytes.
 const BYTES_MAX: usize = 7_900;
@@ -29,6 +29,10 @@ pub(super) struct Message {
     /// Locks that others wait for, and after how many microseconds they end.
     #[serde(skip_serializing_if = "BTreeMap::is_empty")]
     ends: BTreeMap<String, u64>,
+    /// By the number of the server: names for which somebody waited there, and the
+    /// places, which are at another one now.
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    moved: BTreeMap<i64, Vec<(String, i64)>>,
     /// So that servers know that they hear.
     #[serde(skip_serializing_if = "std::ops::Not::not")]
     call: bool,
@@ -47,6 +51,12 @@ impl Messages {
         self.make_room(name);
         let names = self.last.free.entry(replica).or_default();
         names.push(name.as_str().to_owned());
+    }
+
+    pub(super) fn push_moved(&mut self, replica: i64, name: &ResourceName, place: Place) {
+        self.make_room(name);
+        let moved = self.last.moved.entry(replica).or_default();
+        moved.push((name.as_str().to_owned(), place.as_i64()));
     }
 
     pub(super) fn push_end(&mut self, name: &ResourceName, after: Duration) {
@@ -112,6 +122,9 @@ impl Message {
             let name = ResourceName::new(name);
             heard.extend(name.map(|name| Announcement::Ends(name, Duration::from_micros(*us))));
         }
+        let moved = message.moved.get(&replica).into_iter().flatten();
+        let moved = moved.filter_map(|(name, place)| Some((ResourceName::new(name)?, Place::new(*place))));
+        heard.extend(moved.map(|(name, place)| Announcement::Moved(name, place)));
         heard.extend(message.call.then_some(Announcement::Call));
         heard
     }
@@ -131,6 +144,7 @@ mod tests {
         messages.push_free(7, &name("a\n\"b"));
         messages.push_free(8, &name("c"));
         messages.push_end(&name("d"), Duration::from_millis(5));
+        messages.push_moved(8, &name("e"), Place::new(5));
         let text = messages.into_texts().remove(0);
 
         let ends = Announcement::Ends(name("d"), Duration::from_millis(5));
@@ -138,7 +152,11 @@ mod tests {
         let promised = |text| Announcement::Promised(name(text));
         let (ab, c) = ("a\n\"b", "c");
         assert_eq!(Message::understand(&text, 7), [free(ab), promised(c), ends.clone()]);
-        assert_eq!(Message::understand(&text, 8), [promised(ab), free(c), ends.clone()]);
+        let moved = Announcement::Moved(name("e"), Place::new(5));
+        assert_eq!(
+            Message::understand(&text, 8),
+            [promised(ab), free(c), ends.clone(), moved]
+        );
         assert_eq!(Message::understand(&text, 9), [promised(ab), promised(c), ends]);
     }
 

@@ -11,8 +11,9 @@ use diesel::pg::PgConnection;
 use diesel::prelude::*;
 use diesel::sql_types::BigInt;
 
+use crate::db::postgres::places::VACANT;
 use crate::db::schema::{replicas, waiters};
-use crate::limits::REPLICA_FORGOTTEN_AFTER;
+use crate::limits::{REPLICA_FORGOTTEN_AFTER, VACANT_PLACE_MAX};
 
 /// By what a server knows its row again: its number, and when that was given.
 /// Numbers begin anew where somebody makes the table anew, and may be lost with
@@ -68,12 +69,22 @@ pub(super) fn beat(conn: &mut PgConnection, registration: Registration) -> Query
     .optional()
 }
 
-/// Deletes the server and whoever waits there.
+/// Deletes the server and whoever waits there; vacant places that could not be
+/// made such before stay behind.
 pub(super) fn leave(conn: &mut PgConnection, registration: Registration) -> QueryResult<()> {
     let row = replicas::table.find(registration.id);
     let own = row.filter(replicas::started_at_us.eq(registration.started_at_us));
     locally(conn, |conn| {
         if diesel::delete(own).execute(conn)? > 0 {
+            let kept_us = VACANT_PLACE_MAX.as_micros() as i64;
+            let vacant_until_us = sql::<BigInt>("clock_us() + ").bind::<BigInt, _>(kept_us);
+            let returning = waiters::table.filter(waiters::replica.eq(registration.id));
+            diesel::update(returning.filter(waiters::request.is_not_null()))
+                .set((
+                    waiters::replica.eq(VACANT),
+                    waiters::vacant_until_us.eq(vacant_until_us.nullable()),
+                ))
+                .execute(conn)?;
             diesel::delete(waiters::table.filter(waiters::replica.eq(registration.id))).execute(conn)?;
         }
         Ok(())
@@ -82,7 +93,7 @@ pub(super) fn leave(conn: &mut PgConnection, registration: Registration) -> Quer
 
 /// Deletes servers that have been silent for long, and not only because nobody
 /// could be heard before `believing_since_us`; and then whoever waits at a
-/// server that is not there.
+/// server that is not there, and places that are kept for nobody any more.
 ///
 /// Rows that somebody has locked are left for the next time: one of these
 /// servers may be waking up at this moment.
@@ -99,6 +110,7 @@ pub(super) fn forget_the_silent(conn: &mut PgConnection, believing_since_us: i64
               USING (SELECT name, replica, place
                        FROM waiters
                       WHERE NOT EXISTS (SELECT FROM replicas WHERE replicas.id = waiters.replica)
+                        AND coalesce(vacant_until_us, 0) < clock_us()
                         FOR UPDATE SKIP LOCKED) AS orphan
               WHERE waiters.name = orphan.name
                 AND waiters.replica = orphan.replica

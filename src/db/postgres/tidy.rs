@@ -97,9 +97,10 @@ pub(super) fn prune_events(conn: &mut PgConnection, rows_max: usize, kept: Kept)
     let (Some(last), Some(oldest_us)) = (last, oldest_us) else {
         return Ok(0);
     };
-    let too_many = kept.events_max.map_or(0, |events_max| events - events_max);
-    let too_old_before_us = kept.too_old_before(Timestamp::from_us(now_us)).as_us();
-    if too_many <= 0 && oldest_us >= too_old_before_us {
+    if kept
+        .over(&[(0, oldest_us)], events, Timestamp::from_us(now_us))
+        .is_empty()
+    {
         return Ok(0);
     }
     let oldest: Vec<(i64, i64)> = lock_events::table
@@ -109,15 +110,11 @@ pub(super) fn prune_events(conn: &mut PgConnection, rows_max: usize, kept: Kept)
         .limit(rows_max as i64)
         .load(conn)
         .map_err(failed)?;
-    let is_over = |(index, (_, at_us)): &(usize, &(i64, i64))| {
-        i64::try_from(*index).is_ok_and(|index| index < too_many) || *at_us < too_old_before_us
-    };
-    let over = oldest.iter().enumerate().filter(is_over).map(|(_, (id, _))| *id);
-    let doomed: Vec<_> = over.collect();
-    if doomed.is_empty() {
+    let over = kept.over(&oldest, events, Timestamp::from_us(now_us));
+    let (Some((from, _)), Some((to, _))) = (over.first(), over.last()) else {
         return Ok(0);
-    }
-    diesel::delete(lock_events::table.filter(lock_events::id.eq_any(doomed)))
+    };
+    diesel::delete(lock_events::table.filter(lock_events::id.between(from, to)))
         .execute(conn)
         .map_err(failed)
 }

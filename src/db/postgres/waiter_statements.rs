@@ -6,11 +6,14 @@
 use diesel::pg::{Pg, PgConnection};
 use diesel::prelude::*;
 use diesel::query_builder::{AstPass, Query, QueryFragment, QueryId};
-use diesel::sql_types::{Array, BigInt, Text};
+use diesel::sql_types::{Array, BigInt, Nullable, Text};
 
-/// For some names, the first who waits at each other living server: the number
-/// of the name, counted from 1, the server, the place, and for how many
-/// microseconds yet the server is believed to live.
+use crate::db::postgres::places::VACANT;
+
+/// For some names, the first who waits at each other living server, and the first
+/// vacant place: the number of the name, counted from 1, the server, the place,
+/// and for how many microseconds yet the server is believed to live, or the
+/// place is kept.
 ///
 /// By server, so that no line is read beyond its first: the index begins with
 /// name and server.
@@ -24,6 +27,10 @@ pub(super) struct FirstWaiters<'a> {
     pub(super) soon_us: i64,
     pub(super) believing_since_us: i64,
     pub(super) silent_us_max: i64,
+    /// What is kept for longer was written by a clock that has been set back.
+    pub(super) vacant_until_us_max: i64,
+    /// Places that are left out.
+    pub(super) without: &'a [i64],
 }
 
 impl QueryId for FirstWaiters<'_> {
@@ -64,14 +71,41 @@ impl QueryFragment<Pg> for FirstWaiters<'_> {
              CROSS JOIN LATERAL (SELECT place\n                       \
              FROM waiters\n                      \
              WHERE waiters.name = wanted.name\n                        \
-             AND waiters.replica = living.id\n                      \
+             AND waiters.replica = living.id\n                        \
+             AND place <> ALL (",
+        );
+        out.push_bind_param::<Array<BigInt>, _>(&self.without)?;
+        out.push_sql(
+            ")\n                      \
              ORDER BY place\n                      \
              LIMIT 1) AS first\n \
              WHERE believed_until_us > ",
         );
         out.push_bind_param::<BigInt, _>(&self.now_us)?;
+        out.push_sql("\n UNION ALL\nSELECT number, ");
+        out.push_bind_param::<BigInt, _>(&VACANT)?;
+        out.push_sql(", place, vacant_until_us - ");
+        out.push_bind_param::<BigInt, _>(&self.now_us)?;
+        out.push_sql("\n  FROM unnest(");
+        out.push_bind_param::<Array<Text>, _>(&self.names)?;
         out.push_sql(
-            "\n \
+            ") WITH ORDINALITY AS wanted (name, number)\n \
+             CROSS JOIN LATERAL (SELECT place, vacant_until_us\n                       \
+             FROM waiters\n                      \
+             WHERE waiters.name = wanted.name\n                        \
+             AND waiters.replica = ",
+        );
+        out.push_bind_param::<BigInt, _>(&VACANT)?;
+        out.push_sql("\n                        AND vacant_until_us > ");
+        out.push_bind_param::<BigInt, _>(&self.now_us)?;
+        out.push_sql("\n                        AND vacant_until_us < ");
+        out.push_bind_param::<BigInt, _>(&self.vacant_until_us_max)?;
+        out.push_sql("\n                        AND place <> ALL (");
+        out.push_bind_param::<Array<BigInt>, _>(&self.without)?;
+        out.push_sql(
+            ")\n                      \
+             ORDER BY place\n                      \
+             LIMIT 1) AS vacant\n \
              ORDER BY number, place",
         );
         Ok(())
@@ -86,6 +120,7 @@ pub(super) struct InsertWaiters<'a> {
     names: Vec<&'a str>,
     places: Vec<i64>,
     wait_until_us: Vec<i64>,
+    requests: Vec<Option<String>>,
 }
 
 impl<'a> InsertWaiters<'a> {
@@ -95,13 +130,15 @@ impl<'a> InsertWaiters<'a> {
             names: Vec::new(),
             places: Vec::new(),
             wait_until_us: Vec::new(),
+            requests: Vec::new(),
         }
     }
 
-    pub(super) fn push(&mut self, name: &'a str, place: i64, wait_until_us: i64) {
+    pub(super) fn push(&mut self, name: &'a str, place: i64, wait_until_us: i64, request: Option<String>) {
         self.names.push(name);
         self.places.push(place);
         self.wait_until_us.push(wait_until_us);
+        self.requests.push(request);
     }
 }
 
@@ -113,12 +150,12 @@ impl QueryId for InsertWaiters<'_> {
 impl QueryFragment<Pg> for InsertWaiters<'_> {
     fn walk_ast<'b>(&'b self, mut out: AstPass<'_, 'b, Pg>) -> QueryResult<()> {
         out.push_sql(
-            "INSERT INTO waiters (name, replica, place, wait_until_us)\n\
+            "INSERT INTO waiters (name, replica, place, wait_until_us, request)\n\
              SELECT name, ",
         );
         out.push_bind_param::<BigInt, _>(&self.replica)?;
         out.push_sql(
-            ", place, wait_until_us\n  \
+            ", place, wait_until_us, request\n  \
              FROM unnest(",
         );
         out.push_bind_param::<Array<Text>, _>(&self.names)?;
@@ -126,8 +163,10 @@ impl QueryFragment<Pg> for InsertWaiters<'_> {
         out.push_bind_param::<Array<BigInt>, _>(&self.places)?;
         out.push_sql(", ");
         out.push_bind_param::<Array<BigInt>, _>(&self.wait_until_us)?;
+        out.push_sql(", ");
+        out.push_bind_param::<Array<Nullable<Text>>, _>(&self.requests)?;
         out.push_sql(
-            ") AS joined (name, place, wait_until_us)\n    \
+            ") AS joined (name, place, wait_until_us, request)\n    \
              ON CONFLICT DO NOTHING",
         );
         Ok(())
@@ -191,6 +230,8 @@ impl RunQueryDsl<PgConnection> for DeleteWaiters<'_> {}
 /// Brings `has_waiters` of some rows in step.
 pub(super) struct MarkLines<'a> {
     pub(super) ids: &'a [i64],
+    /// Whose place is vacant and not kept any more waits for nothing.
+    pub(super) now_us: i64,
 }
 
 impl QueryId for MarkLines<'_> {
@@ -202,9 +243,12 @@ impl QueryFragment<Pg> for MarkLines<'_> {
     fn walk_ast<'b>(&'b self, mut out: AstPass<'_, 'b, Pg>) -> QueryResult<()> {
         out.push_sql(
             "UPDATE resources\n   \
-             SET has_waiters = EXISTS (SELECT FROM waiters WHERE waiters.name = resources.name)\n \
-             WHERE id = ANY (",
+             SET has_waiters = EXISTS (SELECT FROM waiters\n                              \
+             WHERE waiters.name = resources.name\n                                \
+             AND (vacant_until_us IS NULL OR vacant_until_us > ",
         );
+        out.push_bind_param::<BigInt, _>(&self.now_us)?;
+        out.push_sql("))\n WHERE id = ANY (");
         out.push_bind_param::<Array<BigInt>, _>(&self.ids)?;
         out.push_sql(")");
         Ok(())

@@ -21,7 +21,7 @@ use crate::db::StoreError;
 use crate::db::database::{is_marked_as_own, uri};
 use crate::db::schema::{lock_events, server_state};
 use crate::limits::{BUSY_AGAIN_WAIT_MAX, BUSY_WAIT_MAX, ROWS_CACHED_MAX};
-use crate::lock::EventId;
+use crate::lock::{EventId, FencingToken};
 
 /// Pages in the log after which SQLite writes them back to the database.
 const LOG_FRAMES_MAX: u64 = 4000;
@@ -176,10 +176,10 @@ impl OpenFile {
         Ok(())
     }
 
-    /// Inside a transaction: the number of the latest event.
-    ///
-    /// Rows may lead to one that was deleted by hand.
-    pub(super) fn last_event(&mut self) -> Result<EventId, StoreError> {
+    /// Inside a transaction: the number of the latest event, or the highest token
+    /// if that is higher. Tokens go on beyond all that was granted when a copy is
+    /// put back that is older than what clients were told, and so do events.
+    pub(super) fn last_event(&mut self, highest_token: FencingToken) -> Result<EventId, StoreError> {
         if let Some(known) = self.last_event {
             return Ok(known);
         }
@@ -187,7 +187,7 @@ impl OpenFile {
             .select(max(lock_events::id))
             .get_result(&mut self.conn)
             .map_err(failed)?;
-        let last = recorded.map_or(EventId::NONE, EventId::new);
+        let last = EventId::new(recorded.unwrap_or(0).max(highest_token.as_i64()));
         self.last_event = Some(last);
         Ok(last)
     }

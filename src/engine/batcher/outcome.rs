@@ -158,6 +158,10 @@ impl<S: Store + 'static> Batcher<S> {
                 answer(submission.reply, Err(Unavailable::Store));
             }
             self.pass_over(&names, decisions.passed_over);
+            let returned = decisions.returned.iter();
+            for waiter in returned.filter_map(|place| self.lines.take(*place)).collect::<Vec<_>>() {
+                answer(waiter.ticket.reply, Err(Unavailable::Store));
+            }
             for name in &names {
                 for waiter in self.lines.take_behind(name, decisions.last_place_before) {
                     answer(waiter.ticket.reply, Err(Unavailable::Store));

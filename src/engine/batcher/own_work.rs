@@ -20,6 +20,11 @@ impl<S: Store + 'static> Batcher<S> {
                 Announcement::Free(name) if self.lines.waiting_for(&name) == 0 => {
                     self.unsettled.insert(name);
                 }
+                Announcement::Moved(name, place) => {
+                    if self.lines.get(place).is_some() {
+                        self.moved.push((name, place));
+                    }
+                }
                 Announcement::Free(name) => self.timers.arm(now, name),
                 Announcement::Promised(name) => self.promise(now + REPLICA_SILENT_MAX, name),
                 Announcement::Ends(name, after) => {
@@ -79,6 +84,17 @@ impl<S: Store + 'static> Batcher<S> {
             } else {
                 let row = work.add_own(name, Operation::Expire);
                 work.left.push((row, place));
+            }
+        }
+        while work.room() > 0
+            && now >= self.retry_at
+            && let Some((name, place)) = self.moved.pop()
+        {
+            if suspects.contains(&name) {
+                self.unsettled.insert(name);
+            } else {
+                let row = work.add_own(name, Operation::Expire);
+                work.moved.push((row, place));
             }
         }
         let room = if now >= self.retry_at { work.room() } else { 0 };

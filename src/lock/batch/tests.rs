@@ -1,6 +1,7 @@
 //! Who is served, in which order, and who is not.
 
 mod circle;
+mod places;
 mod together;
 mod world;
 

@@ -53,6 +53,7 @@ impl<W: StillWaits> Batch<'_, W> {
         match self.missing(rows, acquire) {
             Some(missing) => Err(missing),
             None => {
+                self.come_back(rows, acquire);
                 let grants = rows.iter().map(|row| self.grant(*row, acquire));
                 Ok(Outcome::AcquiredTogether(grants.collect()))
             }
@@ -92,8 +93,14 @@ impl<W: StillWaits> Batch<'_, W> {
         let waiter = self.lines.get(place).expect("who is first in a line waits");
         let (name, wait_until) = (&waiter.names[index], waiter.wait_until);
         let row = self.rows.find(name).expect("all were loaded");
+        let request = waiter.acquire.request.clone();
         if self.lines.stand_in(place, index) {
-            self.rows.note_joined_again(Joined { row, place, wait_until });
+            self.rows.note_joined_again(Joined {
+                row,
+                place,
+                wait_until,
+                request,
+            });
         }
     }
 

@@ -316,10 +316,9 @@ impl World {
     fn take_over(&mut self, turn: &mut Turn<'_>, place: Place, wish: Wish, seen: &mut Seen) {
         let ticket = self.ticket();
         let id = ticket.id;
-        let lines = turn.batch.lines_mut();
-        let before = lines
-            .take_over(place, Timestamp::from_us(i64::MAX), ticket)
-            .expect("it waits");
+        // Nobody of them is anywhere else.
+        let before = turn.batch.take_over(&[], place, Timestamp::from_us(i64::MAX), ticket);
+        let before = before.expect("it waits");
         self.here.remove(&before.id);
         if let Some(joiner) = turn.made.joiners.iter_mut().find(|joiner| **joiner == before.id) {
             *joiner = id;

@@ -46,7 +46,7 @@ fn a_list_waits_for_nobody_who_writes() {
     let mut counts = Vec::new();
 
     let names = [crate::store::name("s")];
-    let in_transaction = store.transaction(&names, &[], &mut |_, _| {
+    let in_transaction = store.transaction(&names, Askers::default(), &mut |_, _| {
         counts.push(catalog.list(&everything()).map(|page| page.count));
     });
 
@@ -100,10 +100,10 @@ fn a_file_in_the_place_of_another_is_read_when_the_store_serves_from_it() {
     fs::rename(restored.path(), backend.path()).expect("it can be replaced");
     assert!(catalog.list(&everything()).is_err(), "nobody has looked at it yet");
     store
-        .transaction(&[], &[], &mut |_, _| ())
+        .transaction(&[], Askers::default(), &mut |_, _| ())
         .expect_err("it is another file");
     eventually("the store serves again", SOON, || {
-        store.transaction(&[], &[], &mut |_, _| ()).is_ok()
+        store.transaction(&[], Askers::default(), &mut |_, _| ()).is_ok()
     });
 
     assert_eq!(names(&catalog.list(&everything()).expect("it works")), ["restored"]);
