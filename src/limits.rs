@@ -420,6 +420,12 @@ pub const SECRET_KEY_CHARS_MIN: usize = 32;
 /// them.
 pub const TOKEN_PREFIXES_MAX: usize = 100;
 
+/// Between two samples of what the server does, for the operators' page.
+pub const FIGURES_INTERVAL: Duration = Duration::from_secs(5);
+
+/// Samples that are kept: 15 minutes.
+pub const FIGURES_MAX: usize = 180;
+
 /// How long a session at the operators' page lasts: a shift.
 pub const SESSION_LIFE: Duration = Duration::from_secs(12 * 3600);
 

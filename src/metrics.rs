@@ -7,6 +7,7 @@
 //! decides counts in a [`Tally`] of its own, and adds that once a batch.
 
 mod labels;
+mod recent;
 mod tally;
 
 use std::time::{SystemTime, UNIX_EPOCH};
@@ -16,6 +17,7 @@ use prometheus::{Gauge, Histogram, HistogramOpts, IntCounter, IntGauge, Opts, Re
 
 pub use self::labels::{HttpMethod, HttpStatus, Refusal, Way};
 use self::labels::{Label, series};
+pub use self::recent::{Recent, Sample};
 pub use self::tally::Tally;
 use crate::limits::{BATCH_OPERATIONS_MAX, CATALOG_CONNECTIONS_MAX};
 
@@ -63,6 +65,8 @@ pub struct Metrics {
     /// 1 from the signal to stop on.
     pub draining: IntGauge,
     http_requests: Vec<Counters<HttpStatus>>,
+    /// What all this was like in the last minutes.
+    pub recent: Recent,
 }
 
 /// A counter for each value of a label.
@@ -172,6 +176,7 @@ impl Metrics {
                     made.counters_with(opts.const_label(HttpMethod::NAME, method))
                 })
                 .collect(),
+            recent: Recent::default(),
             registry,
         }
     }

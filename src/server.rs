@@ -24,7 +24,7 @@ use tokio::time::sleep;
 
 use crate::admin;
 use crate::limits::{
-    DESCRIPTORS_RESERVED, DISCONNECT_WAIT_MAX, HANDSHAKE_WAIT_MAX, HANDSHAKES_MAX, HEAD_WAIT_MAX,
+    DESCRIPTORS_RESERVED, DISCONNECT_WAIT_MAX, FIGURES_INTERVAL, HANDSHAKE_WAIT_MAX, HANDSHAKES_MAX, HEAD_WAIT_MAX,
     KEEPALIVE_PROBE_INTERVAL, SHUTDOWN_WAIT_MAX, SOCKET_BUFFER_BYTES, UNREAD_WAIT_MAX,
 };
 use crate::metrics::{HttpMethod, HttpStatus};
@@ -118,6 +118,7 @@ pub async fn serve(
     let open = Arc::new(AtomicUsize::new(0));
     let connections_max = config.connections_max;
     let engine = context.engine.clone();
+    let sampled = Arc::clone(&context.metrics);
     let (metrics, readiness) = (Arc::clone(&context.metrics), context.readiness.clone());
     let drain = config.drain;
     let admission = Arc::new(config.admission);
@@ -167,6 +168,12 @@ pub async fn serve(
             let reload = Arc::clone(&reload);
             // Not here, because a file may be on a disk that does not answer, and SIGTERM must be heard.
             thread::spawn(move || reload());
+        }
+    });
+    actix_web::rt::spawn(async move {
+        loop {
+            sampled.recent.take(&sampled);
+            sleep(FIGURES_INTERVAL).await;
         }
     });
     let server = server.run();

@@ -26,10 +26,10 @@ macro_rules! files {
     };
 }
 
-static FILES: [File; 8] = files! {
+static FILES: [File; 9] = files! {
     "text/css; charset=utf-8": "admin.css";
     "text/javascript; charset=utf-8":
-        "api.js" "dom.js" "locks.js" "page.js" "resource.js" "stream.js" "tokens.js";
+        "api.js" "dom.js" "figures.js" "locks.js" "page.js" "resource.js" "stream.js" "tokens.js";
 };
 
 /// The tag of each: the beginning of its hash.

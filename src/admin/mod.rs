@@ -6,6 +6,7 @@
 //! Here are only the frames that they fill, who signs in and out, and the files.
 //! Nothing is loaded from elsewhere, and no script or style stands in a page.
 
+mod figures;
 mod files;
 mod html;
 mod pages;
@@ -16,6 +17,7 @@ use actix_web::HttpResponse;
 use actix_web::http::header::{ALLOW, HeaderValue, LOCATION, RETRY_AFTER};
 use actix_web::http::{Method, StatusCode};
 
+use crate::access::Verb;
 use crate::resources::Context;
 use crate::rest::exceptions::{ApiException, Detail};
 use crate::rest::{Page, Request, answer_by_page};
@@ -45,6 +47,11 @@ async fn page(context: &Context, route: Route<'_>, request: &mut Request) -> Pag
         Route::SignIn if is_read => sessions::form(context, request),
         Route::SignIn => sessions::sign_in(context, request).await,
         Route::SignOut => sessions::sign_out(context, request).await,
+        Route::Figures => match context.access.caller(request).await {
+            Ok(caller) if caller.may(Verb::Read) => figures::show(&context.metrics),
+            Ok(_) => refuse(&ApiException::permission_denied()),
+            Err(refused) => refuse(&refused),
+        },
         Route::Frame(frame) => match context.access.caller(request).await {
             Ok(caller) => pages::frame(request, &caller, &frame),
             Err(refused) if refused.status == StatusCode::UNAUTHORIZED => to_sign_in(request),

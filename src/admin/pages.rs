@@ -18,6 +18,7 @@ const SIGN_IN: &str = include_str!("pages/sign_in.html");
 const LOCKS: &str = include_str!("pages/locks.html");
 const RESOURCE: &str = include_str!("pages/resource.html");
 const TOKENS: &str = include_str!("pages/tokens.html");
+const SERVER: &str = include_str!("pages/server.html");
 const BROWSABLE: &str = include_str!("pages/browsable.html");
 
 /// What is in the head and around the content.
@@ -67,6 +68,7 @@ pub(super) fn frame(request: &Request, caller: &Caller, frame: &Frame<'_>) -> Pa
     let (title, script, content, name) = match frame {
         Frame::Locks => ("Locks", "locks", LOCKS, ""),
         Frame::Resource(name) => (&**name, "resource", RESOURCE, &**name),
+        Frame::Server => ("Server", "figures", SERVER, ""),
         Frame::Tokens if may_change_tokens => ("Tokens", "tokens", TOKENS, ""),
         Frame::Tokens => ("Tokens", "", "", ""),
     };
@@ -102,6 +104,7 @@ fn navigation(frame: &Frame<'_>, owner: Option<&Owner>, csrf_token: &str, may_ch
     if may_change_tokens {
         links.push_str(&link("/admin/tokens/", "Tokens", *frame == Frame::Tokens));
     }
+    links.push_str(&link("/admin/server/", "Server", *frame == Frame::Server));
     let sign_out = match owner {
         Some(owner) => fill(SIGN_OUT, &[("owner", owner.as_str()), ("csrf_token", csrf_token)], &[]),
         None => String::new(),

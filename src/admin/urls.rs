@@ -21,6 +21,8 @@ pub enum Route<'p> {
     Frame(Frame<'p>),
     /// `/admin/login/`
     SignIn,
+    /// `/admin/figures/`
+    Figures,
     /// `/admin/logout/`
     SignOut,
     /// `/admin/static/{name}`
@@ -36,6 +38,8 @@ pub enum Frame<'p> {
     Resource(Cow<'p, str>),
     /// `/admin/tokens/`
     Tokens,
+    /// `/admin/server/`
+    Server,
 }
 
 /// What is at `path`, if anything.
@@ -52,6 +56,8 @@ pub fn route(path: &str) -> Option<Route<'_>> {
     }
     match rest.strip_suffix('/').unwrap_or(rest) {
         "tokens" => Some(Route::Frame(Frame::Tokens)),
+        "server" => Some(Route::Frame(Frame::Server)),
+        "figures" => Some(Route::Figures),
         "login" => Some(Route::SignIn),
         "logout" => Some(Route::SignOut),
         rest => {
@@ -97,6 +103,8 @@ mod tests {
             ("/admin/", Some(Route::Frame(Frame::Locks))),
             ("/admin", Some(Route::Frame(Frame::Locks))),
             ("/admin/tokens/", Some(Route::Frame(Frame::Tokens))),
+            ("/admin/server/", Some(Route::Frame(Frame::Server))),
+            ("/admin/figures/", Some(Route::Figures)),
             ("/admin/login", Some(Route::SignIn)),
             ("/admin/logout/", Some(Route::SignOut)),
             ("/admin/static/admin.css", Some(Route::File("admin.css".into()))),

@@ -91,6 +91,7 @@ fn nobody_is_kept_from_any_page() {
         ("/admin/", "#rows tr"),
         ("/admin/resources/deploy%2Fprod/", "#break:not([hidden])"),
         ("/admin/tokens/", "#rows tr"),
+        ("/admin/server/", "figure svg polyline"),
         ("/locks/deploy%2Fprod/", "pre"),
         ("/admin/login/", "#token"),
     ];
