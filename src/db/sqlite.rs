@@ -23,7 +23,7 @@ use diesel::sqlite::SqliteConnection;
 use self::open_file::{Identity, LogRoom, OpenFile, require_own_and_whole};
 use self::row_cache::CachedRow;
 use self::statements::{
-    InsertEvent, InsertResource, SaveServerState, UpdateLease, UpdateResource, select_held, select_resource,
+    InsertEvents, InsertResource, SaveServerState, UpdateLease, UpdateResource, select_held, select_resource,
 };
 use crate::clock::{ProcessClock, Timestamp};
 use crate::db::schema::{lock_events, resources, server_state};
@@ -36,6 +36,10 @@ pub(super) const BUSY_MESSAGE: &str = "database is locked";
 
 /// What SQLite says for SQLITE_FULL.
 const FULL_MESSAGE: &str = "database or disk is full";
+
+/// Events that are written by one statement, where there are so many: of each
+/// statement the least part is what it writes.
+const EVENTS_TOGETHER: usize = 8;
 
 /// A drift of the wall clock that is worth writing down.
 const CLOCK_OFFSET_STEP_US: u64 = 100_000;
@@ -420,8 +424,14 @@ fn save(conn: &mut SqliteConnection, now: Timestamp, rows: &Rows, ids: &[Option<
             return Err(StoreError::Failed(format!("row {name:?} of table resources is gone")));
         }
     }
-    for event in rows.events() {
-        InsertEvent::of(event).execute(conn).map_err(failed)?;
+    let (together, rest) = rows.events().as_chunks::<EVENTS_TOGETHER>();
+    for events in together {
+        InsertEvents::of(events).execute(conn).map_err(failed)?;
+    }
+    for event in rest {
+        InsertEvents::of(std::array::from_ref(event))
+            .execute(conn)
+            .map_err(failed)?;
     }
     if let Some(tokens) = rows.tokens_taken() {
         let save = SaveServerState {

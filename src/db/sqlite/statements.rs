@@ -223,21 +223,21 @@ impl QueryFragment<Sqlite> for UpdateLease {
 
 impl RunQueryDsl<SqliteConnection> for UpdateLease {}
 
-/// Appends an event.
-pub(super) struct InsertEvent<'a>(EventColumns<'a>);
+/// Appends so many events.
+pub(super) struct InsertEvents<'a, const EVENTS: usize>([EventColumns<'a>; EVENTS]);
 
-impl<'a> InsertEvent<'a> {
-    pub(super) fn of(event: &'a Event) -> Self {
-        Self(event.into())
+impl<'a, const EVENTS: usize> InsertEvents<'a, EVENTS> {
+    pub(super) fn of(events: &'a [Event; EVENTS]) -> Self {
+        Self(std::array::from_fn(|index| EventColumns::from(&events[index])))
     }
 }
 
-impl QueryId for InsertEvent<'_> {
-    type QueryId = InsertEvent<'static>;
+impl<const EVENTS: usize> QueryId for InsertEvents<'_, EVENTS> {
+    type QueryId = InsertEvents<'static, EVENTS>;
     const HAS_STATIC_QUERY_ID: bool = true;
 }
 
-impl QueryFragment<Sqlite> for InsertEvent<'_> {
+impl<const EVENTS: usize> QueryFragment<Sqlite> for InsertEvents<'_, EVENTS> {
     fn walk_ast<'b>(&'b self, mut out: AstPass<'_, 'b, Sqlite>) -> QueryResult<()> {
         let mut separator = "INSERT INTO lock_events (";
         for column in EVENT_COLUMNS {
@@ -245,31 +245,35 @@ impl QueryFragment<Sqlite> for InsertEvent<'_> {
             out.push_sql(column);
             separator = ", ";
         }
-        let mut separator = ")\nVALUES (";
-        for number in &self.0.numbers {
-            out.push_sql(std::mem::replace(&mut separator, ", "));
-            out.push_bind_param::<BigInt, _>(number)?;
-        }
-        for text in &self.0.texts {
+        let mut opening = ")\nVALUES (";
+        for event in &self.0 {
+            let mut separator = opening;
+            for number in &event.numbers {
+                out.push_sql(std::mem::replace(&mut separator, ", "));
+                out.push_bind_param::<BigInt, _>(number)?;
+            }
+            for text in &event.texts {
+                out.push_sql(separator);
+                out.push_bind_param::<Text, _>(text)?;
+            }
+            for number in &event.optional_numbers {
+                out.push_sql(separator);
+                out.push_bind_param::<Nullable<BigInt>, _>(number)?;
+            }
+            for text in &event.optional_texts {
+                out.push_sql(separator);
+                out.push_bind_param::<Nullable<Text>, _>(text)?;
+            }
             out.push_sql(separator);
-            out.push_bind_param::<Text, _>(text)?;
+            out.push_bind_param::<Nullable<Text>, _>(&event.address)?;
+            opening = "),\n       (";
         }
-        for number in &self.0.optional_numbers {
-            out.push_sql(separator);
-            out.push_bind_param::<Nullable<BigInt>, _>(number)?;
-        }
-        for text in &self.0.optional_texts {
-            out.push_sql(separator);
-            out.push_bind_param::<Nullable<Text>, _>(text)?;
-        }
-        out.push_sql(separator);
-        out.push_bind_param::<Nullable<Text>, _>(&self.0.address)?;
         out.push_sql(")");
         Ok(())
     }
 }
 
-impl RunQueryDsl<SqliteConnection> for InsertEvent<'_> {}
+impl<const EVENTS: usize> RunQueryDsl<SqliteConnection> for InsertEvents<'_, EVENTS> {}
 
 /// Writes the counter and the clock.
 pub(super) struct SaveServerState {
