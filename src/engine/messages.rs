@@ -131,6 +131,10 @@ impl StillWaits for Parked {
 
 /// What goes through the queue.
 #[derive(Debug)]
+#[expect(
+    clippy::large_enum_variant,
+    reason = "nearly every message is a submission, and a box would be an allocation for each"
+)]
 pub(super) enum Message {
     Submit(Submission),
     /// There is something in `Shared`.

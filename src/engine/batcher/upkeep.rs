@@ -49,10 +49,10 @@ impl<S: Store + 'static> Batcher<S> {
             self.next_watched_look = now + WATCHED_LOOK_INTERVAL;
             self.look_at_watched();
         }
-        if now >= self.next_history_prune {
-            if let Err(error) = self.prune_history(now) {
-                self.note_failure(Failing::Upkeep, format_args!("deleting old events"), &error);
-            }
+        if now >= self.next_history_prune
+            && let Err(error) = self.prune_history(now)
+        {
+            self.note_failure(Failing::Upkeep, format_args!("deleting old events"), &error);
         }
         let sweep_from = if idle {
             self.next_sweep
