@@ -42,7 +42,7 @@ pub struct EventQuery {
 }
 
 /// An event as it is stored.
-#[derive(Clone, Debug, PartialEq, Eq, Queryable, QueryableByName)]
+#[derive(Clone, Debug, PartialEq, Eq, Queryable, QueryableByName, Selectable)]
 #[diesel(table_name = lock_events)]
 pub struct RecordedEvent {
     /// Its number.
@@ -208,7 +208,7 @@ pub(super) fn page(
             _ => ordered
                 .limit(size)
                 .offset(offset.min(from_end))
-                .select(COLUMNS)
+                .select(RecordedEvent::as_select())
                 .load(conn)?,
         };
         if is_backwards {
@@ -234,40 +234,9 @@ pub(super) fn following(
         .filter(lock_events::id.le(horizon.as_i64()))
         .order(lock_events::id)
         .limit(rows_max)
-        .select(COLUMNS)
+        .select(RecordedEvent::as_select())
         .load(conn)
 }
-
-type EventColumns = (
-    lock_events::id,
-    lock_events::at_us,
-    lock_events::event,
-    lock_events::resource,
-    lock_events::fencing_token,
-    lock_events::owner,
-    lock_events::label,
-    lock_events::ttl,
-    lock_events::expires_at_us,
-    lock_events::asked_by,
-    lock_events::address,
-    lock_events::reason,
-);
-
-/// As [`RecordedEvent`] takes them.
-const COLUMNS: EventColumns = (
-    lock_events::id,
-    lock_events::at_us,
-    lock_events::event,
-    lock_events::resource,
-    lock_events::fencing_token,
-    lock_events::owner,
-    lock_events::label,
-    lock_events::ttl,
-    lock_events::expires_at_us,
-    lock_events::asked_by,
-    lock_events::address,
-    lock_events::reason,
-);
 
 fn matching(query: &EventQuery, horizon: EventId) -> Events<'_> {
     let mut events = lock_events::table
