@@ -62,13 +62,14 @@ pub(super) fn some_batches<B: Backend>(_: &B, store: &mut B::Store) {
     run(store, &[("a", renew("k", 90, NewLabel::Kept))]);
     run(store, &[("a", renew("k", 90, NewLabel::Kept))]);
     run(store, &[("a", release("k"))]);
-    // So many that some of what is recorded is written together.
-    let many: Vec<_> = ["b", "c", "d", "e", "f", "g", "h", "i", "j"]
-        .map(|name| (name, acquire("k", None)))
-        .into();
-    run(store, &many);
     store.read(&[name("a")]).expect("it is read");
     locks_of(store, &["token 7"]);
+}
+
+/// So much that some of what is recorded is written together.
+pub(super) fn a_large_batch<S: Store>(store: &mut S) {
+    let names = ["b", "c", "d", "e", "f", "g", "h", "i", "j"];
+    run(store, &names.map(|name| (name, acquire("k", None))));
 }
 
 /// Each statement is in the golden copy, and each of that was asked.

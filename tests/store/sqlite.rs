@@ -11,7 +11,7 @@ use tempfile::TempDir;
 use central_locking_system::clock::Timestamp;
 use central_locking_system::db::{Database, DatabaseUrl, IfMissing, SqliteStore, Store, Target};
 
-use super::recorder::{assert_golden, some_batches, statements_of};
+use super::recorder::{a_large_batch, assert_golden, some_batches, statements_of};
 use super::{Backend, acquire, load, release, run, suite};
 
 pub(super) struct Sqlite {
@@ -114,7 +114,10 @@ fn a_transaction_that_changes_nothing_writes_nothing() {
 
 #[test]
 fn the_hot_statements_are_these() {
-    let (_, asked) = statements_of::<Sqlite>(some_batches);
+    let (_, asked) = statements_of::<Sqlite>(|backend, store| {
+        some_batches(backend, store);
+        a_large_batch(store);
+    });
 
     assert_golden(&asked.statements, include_str!("hot_statements.sqlite.sql"));
 }
@@ -122,8 +125,10 @@ fn the_hot_statements_are_these() {
 #[test]
 fn each_hot_statement_is_prepared_once() {
     let (_, asked) = statements_of::<Sqlite>(|backend, store| {
-        some_batches(backend, store);
-        some_batches(backend, store);
+        for _ in 0..2 {
+            some_batches(backend, store);
+            a_large_batch(store);
+        }
     });
     let mut statements = asked.statements;
     statements.retain(|statement| !["BEGIN IMMEDIATE", "COMMIT"].contains(&statement.as_str()));
