@@ -425,3 +425,6 @@ pub(super) fn renewals_after(lock: &Lock, ttl: Option<Ttl>, label: &NewLabel) ->
         (false, _) => 1,
     }
 }
+
+#[cfg(test)]
+mod tests;

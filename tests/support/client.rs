@@ -34,6 +34,13 @@ impl Answer {
         found.map(|(_, value)| value.as_str())
     }
 
+    /// Its headers but for those that are others each time.
+    pub fn lasting_headers(&self) -> Vec<(String, String)> {
+        let is_another = |name: &str| ["date", "x-request-id"].contains(&name.to_ascii_lowercase().as_str());
+        let lasting = self.headers.iter().filter(|(name, _)| !is_another(name));
+        lasting.cloned().collect()
+    }
+
     pub fn fencing_token(&self) -> i64 {
         let token = self.header("Fencing-Token").expect("a grant has a token");
         token.parse().expect("a token is a number")
