@@ -55,6 +55,7 @@ use self::numbers::{Known, Numbers};
 use self::replica::Registration;
 use self::rows::Wanted;
 use self::session::{ServingSession, connect_to_serve, wait_for_locks};
+use self::timeline::pass_recorded_events;
 use self::watchdog::Watchdog;
 use crate::clock::Timestamp;
 use crate::db::{Askers, DatabaseError, History, Kept, Listener, PostgresUrl, Seen, Standing, Store, StoreError};
@@ -63,6 +64,9 @@ use crate::limits::{
     ROW_LOCK_AGAIN_WAIT_MAX, ROW_LOCK_WAIT_MAX,
 };
 use crate::lock::{EventIds, RequestId, ResourceName, Rows};
+
+/// What keeps the numbers of events apart.
+const EVENTS_KEY: &str = "lock_events_pkey";
 
 /// The store on a PostgreSQL server.
 pub struct PostgresStore {
@@ -183,7 +187,11 @@ impl PostgresStore {
         let StoreError::Failed(reason) = error else {
             return error;
         };
-        let rolled_back = conn.batch_execute("ROLLBACK");
+        let mut rolled_back = conn.batch_execute("ROLLBACK");
+        // The name of the constraint is the same in every language.
+        if rolled_back.is_ok() && reason.contains(EVENTS_KEY) {
+            rolled_back = pass_recorded_events(&mut conn);
+        }
         // The next transactions do not wait for the same row in full again.
         match rolled_back.and_then(|()| wait_for_locks(&mut conn, ROW_LOCK_AGAIN_WAIT_MAX)) {
             Ok(()) => {

@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use super::{all_events, by, id_of};
 use crate::replicas::Replicas;
-use crate::support::{Client, EventStream};
+use crate::support::{Client, EventStream, eventually};
 
 const CYCLES: usize = 120;
 const WRITERS: usize = 6;
@@ -115,4 +115,40 @@ fn an_event_is_not_shown_as_long_as_one_before_it_may_come() {
         .map(|event| event["resource"].as_str().expect("text"))
         .collect();
     assert_eq!(names, ["x", "second"]);
+}
+
+#[test]
+fn numbers_that_were_set_back_are_passed() {
+    let replicas = Replicas::start(1);
+    let database = replicas.database();
+    let mut client = Client::connect(replicas.addresses()[0]);
+    let mut cycle = |name: &str| {
+        let acquired = client.put(name, &by("k", "")).status;
+        (acquired, client.delete(name, "k").status)
+    };
+    for _ in 0..20 {
+        assert_eq!(cycle("before"), (200, 204));
+    }
+
+    database.sql("SELECT setval('lock_event_ids', 1, false)");
+
+    // What was taken again is refused, and after that nothing is.
+    let mut refused = 0;
+    eventually("it goes on", Duration::from_secs(10), || {
+        let is_done = cycle("after") == (200, 204);
+        refused += u32::from(!is_done);
+        is_done
+    });
+    assert!(refused <= 2, "{refused}");
+    assert_eq!(cycle("after"), (200, 204));
+    let events = all_events(&mut client, 0, 100);
+    let of = |name: &str| {
+        events
+            .iter()
+            .filter(|event| event["resource"] == name)
+            .map(id_of)
+            .collect::<Vec<_>>()
+    };
+    assert!(of("before").last() < of("after").first(), "{events:?}");
+    assert!(of("after").is_sorted());
 }

@@ -90,6 +90,7 @@ fn is_of_a_start(sql: &str) -> bool {
         "SELECT set_config",
         "SELECT pg_try",
         "SELECT EXISTS (SELECT FROM token_timeline",
+        "SELECT setval('lock_event_ids'",
         "INSERT INTO \"replicas\"",
     ];
     beginnings.iter().any(|beginning| sql.starts_with(beginning))

@@ -12,7 +12,7 @@ use diesel::pg::PgConnection;
 use diesel::prelude::*;
 use diesel::sql_types::{BigInt, Bool, Integer, Nullable, Text};
 
-use crate::db::postgres::timeline::pass_lost_tokens;
+use crate::db::postgres::timeline::{pass_lost_tokens, pass_recorded_events};
 use crate::db::{DatabaseError, PostgresUrl};
 use crate::limits::{CONNECT_WAIT_MAX, IDLE_IN_TRANSACTION_MAX, OWNER_WAIT_MAX, PEER_SILENT_MAX, STATEMENT_TIME_MAX};
 
@@ -121,6 +121,7 @@ pub(super) fn connect_to_serve(url: &PostgresUrl, row_lock_wait: Duration) -> Re
     }
     take(url, &mut conn, AdvisoryLock::Serve, Share::WithOthers, OWNER_WAIT_MAX)?;
     pass_lost_tokens(&mut conn).map_err(unfit)?;
+    pass_recorded_events(&mut conn).map_err(unfit)?;
     Ok(ServingSession {
         conn,
         backend_pid,

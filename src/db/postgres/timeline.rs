@@ -20,7 +20,7 @@ use diesel::pg::PgConnection;
 use diesel::prelude::*;
 use diesel::sql_types::{BigInt, Bool};
 
-use crate::limits::TOKENS_LOST_MAX;
+use crate::limits::{EVENTS_STEP, TOKENS_LOST_MAX};
 
 /// Makes sure that `fencing_tokens` is beyond every token that was granted
 /// before this timeline began.
@@ -39,6 +39,11 @@ pub(super) fn pass_lost_tokens(conn: &mut PgConnection) -> QueryResult<()> {
             .bind::<BigInt, _>(TOKENS_LOST_MAX)
             .sql(") FROM fencing_tokens")
             .get_result::<i64>(conn)?;
+        // Whoever was told of events that are lost is to be told of those that follow.
+        sql::<BigInt>("SELECT setval('lock_event_ids', last_value + ")
+            .bind::<BigInt, _>(TOKENS_LOST_MAX)
+            .sql(") FROM lock_event_ids")
+            .get_result::<i64>(conn)?;
         conn.batch_execute(
             "DELETE FROM token_timeline;
              INSERT INTO token_timeline (timeline) VALUES (wal_timeline());",
@@ -47,6 +52,25 @@ pub(super) fn pass_lost_tokens(conn: &mut PgConnection) -> QueryResult<()> {
     })?;
     if let Some(last) = passed {
         log::warn!("a standby was promoted, or a backup restored: fencing tokens go on after {last}");
+    }
+    Ok(())
+}
+
+/// Makes sure that `lock_event_ids` is beyond every event that is recorded:
+/// somebody may have set it back, and a logical replica has no sequences.
+///
+/// Two servers that do it at once set it to the same number. What one of them took
+/// before the other set it is taken once more, and refused once more.
+pub(super) fn pass_recorded_events(conn: &mut PgConnection) -> QueryResult<()> {
+    let passed = sql::<BigInt>(
+        "SELECT setval('lock_event_ids', latest)
+           FROM (SELECT max(id) AS latest FROM lock_events) AS events
+          WHERE latest >= COALESCE(pg_sequence_last_value('lock_event_ids'), 0) + ",
+    )
+    .bind::<BigInt, _>(EVENTS_STEP)
+    .get_results::<i64>(conn)?;
+    if let Some(last) = passed.first() {
+        log::warn!("sequence lock_event_ids was behind the events recorded; it goes on after {last}");
     }
     Ok(())
 }
