@@ -98,6 +98,8 @@ fn who_waits_while_the_disk_is_full_keeps_the_place() {
     let mut waiters: Vec<_> = (0..5)
         .map(|i| {
             let mut waiter = server.client();
+            // A connection that the worker does not know yet would be read later.
+            assert_eq!(waiter.request("OPTIONS", "/resources/held/", "").status, 200);
             waiter.send_put("held", &body(&format!("waiter-{i}"), ", \"timeout\": 60"));
             // Its answer comes after the waiter before it is in line.
             acquire(&mut client, &format!("after-{i}"), "k");
