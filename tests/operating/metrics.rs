@@ -258,7 +258,13 @@ fn each_bound_has_its_reason() {
     for (number, client) in clients.iter_mut().enumerate() {
         client.send_put(&format!("x{number}"), &by("some-key", ""));
     }
-    eventually_is(&server, "cls_queued_operations", 1.0);
+    // A commit that waits for the blocker gives up after a while, and takes what is queued.
+    eventually("one is queued", WAIT_MAX, || {
+        let mut client = server.client();
+        client.send_put(&format!("x{}", clients.len()), &by("some-key", ""));
+        clients.push(client);
+        Scrape::of(&server).value("cls_queued_operations") == 1.0
+    });
     drop(blocker);
     let refused = clients.iter_mut().filter_map(|client| {
         let answer = client.answer();
