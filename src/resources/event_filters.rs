@@ -3,12 +3,12 @@
 use std::num::NonZeroU32;
 
 use crate::db::{Direction, EventQuery, Page};
-use crate::limits::{LIST_PAGE_SIZE, LIST_PAGE_SIZE_MAX, NAME_CHARS_MAX};
+use crate::limits::NAME_CHARS_MAX;
 use crate::lock::{EventId, EventKind};
+use crate::resources::filters::{PAGES, page_of};
 use crate::rest::Query;
 use crate::rest::exceptions::{ApiException, FieldErrors};
 use crate::rest::fields::{CharField, ChoiceField, Input, IntegerField};
-use crate::rest::pagination::{PageNumber, PageNumberPagination};
 
 const PREFIX: CharField = CharField {
     chars_max: NAME_CHARS_MAX,
@@ -43,12 +43,6 @@ pub(super) struct EventFilters {
 }
 
 impl EventFilters {
-    /// How lists of events are cut.
-    pub(super) const PAGES: PageNumberPagination = PageNumberPagination {
-        page_size: LIST_PAGE_SIZE,
-        page_size_max: LIST_PAGE_SIZE_MAX,
-    };
-
     /// Errors: 400 with every parameter that is wrong, 404 if the page can be
     /// none.
     pub(super) fn read(query: &Query<'_>) -> Result<Self, ApiException> {
@@ -58,7 +52,10 @@ impl EventFilters {
         let prefix = errors.check("prefix", prefix).flatten();
         let kind = errors.check("event", KIND.validate(query.get("event"))).flatten();
         let direction = errors.check("ordering", ORDERING.validate(query.get("ordering")));
-        let (page, page_size) = page(query, errors)?;
+        let page_size = errors.check("page_size", PAGES.page_size(query));
+        let page_size = page_size.and_then(NonZeroU32::new).filter(|_| errors.is_empty());
+        let page_size = page_size.ok_or_else(|| ApiException::validation_error(errors))?;
+        let page = page_of(query)?;
         Ok(Self {
             wanted: EventQuery {
                 since: since.map_or(EventId::NONE, EventId::new),
@@ -71,24 +68,6 @@ impl EventFilters {
             page_size,
         })
     }
-}
-
-/// The page of a history that is asked for, and its size.
-///
-/// Errors: as of [`EventFilters::read`].
-pub(super) fn history_page(query: &Query<'_>) -> Result<(Page, NonZeroU32), ApiException> {
-    page(query, FieldErrors::default())
-}
-
-fn page(query: &Query<'_>, mut errors: FieldErrors) -> Result<(Page, NonZeroU32), ApiException> {
-    let page_size = errors.check("page_size", EventFilters::PAGES.page_size(query));
-    let page_size = page_size.and_then(NonZeroU32::new).filter(|_| errors.is_empty());
-    let page_size = page_size.ok_or_else(|| ApiException::validation_error(errors))?;
-    let page = match EventFilters::PAGES.number(query)? {
-        PageNumber::Number(number) => Page::Number(number),
-        PageNumber::Last => Page::Last,
-    };
-    Ok((page, page_size))
 }
 
 /// What the query and the headers of a stream say.

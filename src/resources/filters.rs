@@ -61,10 +61,7 @@ impl Filters {
         let Some(page_size) = page_size else {
             return Err(ApiException::validation_error(errors));
         };
-        let page = match PAGES.number(query)? {
-            PageNumber::Number(number) => CatalogPage::Number(number),
-            PageNumber::Last => CatalogPage::Last,
-        };
+        let page = page_of(query)?;
         Ok(Self {
             wanted: ListQuery {
                 within: None,
@@ -83,6 +80,16 @@ impl Filters {
     pub(super) fn page(&self, url: &str, query: &Query<'_>, count: u64) -> Result<Page, ApiException> {
         PAGES.page(url, query, self.page_size, count)
     }
+}
+
+/// The page that is asked for.
+///
+/// Errors: 404 if no list can have such a page.
+pub(super) fn page_of(query: &Query<'_>) -> Result<CatalogPage, ApiException> {
+    Ok(match PAGES.number(query)? {
+        PageNumber::Number(number) => CatalogPage::Number(number),
+        PageNumber::Last => CatalogPage::Last,
+    })
 }
 
 /// Words, all of which have to be found.

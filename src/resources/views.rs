@@ -1,5 +1,29 @@
 //! The views: who answers at which path.
 
+/// A view that only has GET, for who is let in.
+macro_rules! read_only_view {
+    ($view:ident, $name:literal, $renderers:expr) => {
+        impl View for $view<'_> {
+            const NAME: &'static str = $name;
+            const ALLOWED_METHODS: &'static str = "GET, HEAD, OPTIONS";
+            const RENDERERS: &'static [Renderer] = $renderers;
+
+            type User = Caller;
+
+            async fn authenticate(&self, request: &Request) -> Result<Caller, ApiException> {
+                self.context.access.caller(request).await
+            }
+
+            async fn handle(&self, request: &mut Request, caller: Caller) -> Option<ViewResult> {
+                match *request.method() {
+                    Method::GET | Method::HEAD => Some(self.get(request, caller).await),
+                    _ => None,
+                }
+            }
+        }
+    };
+}
+
 mod actions;
 mod events;
 mod health;

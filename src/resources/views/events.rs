@@ -18,7 +18,8 @@ use crate::limits::{STREAM_BEAT_INTERVAL, STREAM_RETRY, TOKENS_LOOK_INTERVAL};
 use crate::lock::ResourceName;
 use crate::resources::Context;
 use crate::resources::bodies::Event;
-use crate::resources::event_filters::{EventFilters, StreamFilters, history_page};
+use crate::resources::event_filters::{EventFilters, StreamFilters};
+use crate::resources::filters::{PAGES, page_of};
 use crate::resources::permissions::Caller;
 use crate::rest::exceptions::ApiException;
 use crate::rest::pagination::{Page, PaginatedResponse};
@@ -54,29 +55,6 @@ pub struct EventStreamView<'a> {
     pub context: &'a Context,
 }
 
-macro_rules! read_only_view {
-    ($view:ident, $name:literal, $renderers:expr) => {
-        impl View for $view<'_> {
-            const NAME: &'static str = $name;
-            const ALLOWED_METHODS: &'static str = "GET, HEAD, OPTIONS";
-            const RENDERERS: &'static [Renderer] = $renderers;
-
-            type User = Caller;
-
-            async fn authenticate(&self, request: &Request) -> Result<Caller, ApiException> {
-                self.context.access.caller(request).await
-            }
-
-            async fn handle(&self, request: &mut Request, caller: Caller) -> Option<ViewResult> {
-                match *request.method() {
-                    Method::GET | Method::HEAD => Some(self.get(request, caller).await),
-                    _ => None,
-                }
-            }
-        }
-    };
-}
-
 read_only_view!(HistoryView, "History", &[Renderer::JSON]);
 read_only_view!(EventListView, "Event List", &[Renderer::JSON]);
 read_only_view!(
@@ -89,13 +67,14 @@ impl HistoryView<'_> {
     async fn get(&self, request: &Request, caller: Caller) -> ViewResult {
         caller.require_on(Verb::Read, self.name)?;
         let query = request.query();
-        let (number, page_size) = history_page(&query)?;
+        let page_size = NonZeroU32::new(PAGES.size(&query)?).expect("sizes begin with 1");
+        let number = page_of(&query)?;
         let unknown = || ApiException::new(StatusCode::NOT_FOUND, UNKNOWN);
         let name = ResourceName::new(self.name).ok_or_else(unknown)?;
         let catalog = self.context.catalog.clone();
         let found = look_up(move || catalog.history(&name, number, page_size)).await?;
         let found = found.ok_or_else(unknown)?;
-        let page = EventFilters::PAGES.page(&request.absolute_url()?, &query, page_size.get(), found.count)?;
+        let page = PAGES.page(&request.absolute_url()?, &query, page_size.get(), found.count)?;
         Ok(ok(Events::new(page, found, &caller)))
     }
 }
@@ -105,14 +84,14 @@ impl EventListView<'_> {
         caller.require(Verb::Read)?;
         let query = request.query();
         let filters = EventFilters::read(&query)?;
-        let (number, page_size): (_, NonZeroU32) = (filters.page, filters.page_size);
+        let (number, page_size) = (filters.page, filters.page_size);
         let wanted = EventQuery {
             within: caller.prefixes(),
             ..filters.wanted
         };
         let catalog = self.context.catalog.clone();
         let found = look_up(move || catalog.events(&wanted, number, page_size)).await?;
-        let page = EventFilters::PAGES.page(&request.absolute_url()?, &query, page_size.get(), found.count)?;
+        let page = PAGES.page(&request.absolute_url()?, &query, page_size.get(), found.count)?;
         Ok(ok(Events::new(page, found, &caller)))
     }
 }

@@ -10,7 +10,7 @@ use crate::resources::bodies::{WaiterShown, in_line};
 use crate::resources::filters::PAGES;
 use crate::resources::permissions::Caller;
 use crate::rest::exceptions::ApiException;
-use crate::rest::{Request, View, ViewResult};
+use crate::rest::{Renderer, Request, View, ViewResult};
 
 /// `/resources/{name}/waiters/`.
 pub struct WaitersView<'a> {
@@ -20,26 +20,10 @@ pub struct WaitersView<'a> {
     pub name: &'a str,
 }
 
-impl View for WaitersView<'_> {
-    const NAME: &'static str = "Waiters";
-    const ALLOWED_METHODS: &'static str = "GET, HEAD, OPTIONS";
-
-    type User = Caller;
-
-    async fn authenticate(&self, request: &Request) -> Result<Caller, ApiException> {
-        self.context.access.caller(request).await
-    }
-
-    async fn handle(&self, request: &mut Request, caller: Caller) -> Option<ViewResult> {
-        match *request.method() {
-            Method::GET | Method::HEAD => Some(self.get(request, &caller).await),
-            _ => None,
-        }
-    }
-}
+read_only_view!(WaitersView, "Waiters", &[Renderer::JSON]);
 
 impl WaitersView<'_> {
-    async fn get(&self, request: &Request, caller: &Caller) -> ViewResult {
+    async fn get(&self, request: &Request, caller: Caller) -> ViewResult {
         caller.require_on(Verb::Read, self.name)?;
         let query = request.query();
         let page_size = PAGES.size(&query)?;
