@@ -88,7 +88,7 @@ pub struct PostgresStore {
     /// Whether events are recorded.
     history: History,
     /// Where the next look for idle rows begins.
-    prune_after: String,
+    prune_after: i64,
     conn: Option<PgConnection>,
     /// The number of the session at the server.
     backend_pid: i32,
@@ -124,7 +124,7 @@ impl PostgresStore {
             beat: Some(Instant::now()),
             forgot_silent: None,
             history: History::Off,
-            prune_after: String::new(),
+            prune_after: 0,
             conn: Some(conn),
             backend_pid,
             watchdog,

@@ -44,26 +44,24 @@ pub(super) fn expired(
 /// the one after it begins.
 pub(super) fn prune(
     conn: &mut PgConnection,
-    after: &mut String,
+    after: &mut i64,
     rows_max: usize,
     idle_days: u32,
 ) -> Result<usize, StoreError> {
     let idle = Duration::from_secs(u64::from(idle_days) * 24 * 3600);
     let now_us: i64 = sql::<BigInt>("SELECT clock_us()").get_result(conn).map_err(failed)?;
     let deadline_us = now_us - idle.as_micros() as i64;
-    let rows: Vec<(String, Option<i64>)> = resources::table
-        .select((resources::name, resources::released_at_us))
-        .filter(resources::name.gt(&*after))
-        .order(resources::name)
+    let rows: Vec<(i64, Option<i64>)> = resources::table
+        .select((resources::id, resources::released_at_us))
+        .filter(resources::id.gt(*after))
+        .order(resources::id)
         .limit(rows_max as i64)
         .load(conn)
         .map_err(failed)?;
     let idle = |released_at_us: &Option<i64>| released_at_us.is_some_and(|at_us| at_us < deadline_us);
     let any_idle = rows.iter().any(|(_, released_at_us)| idle(released_at_us));
-    let from = match rows.last() {
-        Some((last, _)) if rows.len() == rows_max => std::mem::replace(after, last.clone()),
-        _ => std::mem::take(after),
-    };
+    let next = rows.last().filter(|_| rows.len() == rows_max).map_or(0, |(id, _)| *id);
+    let from = std::mem::replace(after, next);
     let Some((to, _)) = rows.last().filter(|_| any_idle) else {
         return Ok(0);
     };
@@ -72,8 +70,8 @@ pub(super) fn prune(
     let doomed = diesel::alias!(resources as doomed);
     let doomed = doomed
         .select(doomed.field(resources::id))
-        .filter(doomed.field(resources::name).gt(from))
-        .filter(doomed.field(resources::name).le(to))
+        .filter(doomed.field(resources::id).gt(from))
+        .filter(doomed.field(resources::id).le(to))
         .filter(doomed.field(resources::locked_by).is_null())
         .filter(doomed.field(resources::released_at_us).lt(deadline_us))
         .filter(sql::<Bool>("NOT doomed.has_waiters"))
