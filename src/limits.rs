@@ -371,6 +371,12 @@ pub const HISTORY_PRUNE_INTERVAL: Duration = Duration::from_secs(5);
 /// nobody is answered.
 pub const HISTORY_PRUNE_ROWS_MAX: usize = 2000;
 
+/// How late PostgreSQL's statistics may know how many events there are: a session
+/// that is in use tells them once a second, and where a process collects them, as
+/// before PostgreSQL 15, they are half a second older. Less than
+/// HISTORY_PRUNE_INTERVAL.
+pub const STATISTICS_LATE_MAX: Duration = Duration::from_secs(3);
+
 /// Days after which an event is deleted.
 pub const HISTORY_DAYS: u32 = 30;
 

@@ -89,6 +89,7 @@ pub struct PostgresStore {
     history: History,
     /// Where the next look for idle rows begins.
     prune_after: i64,
+    events_deleted: tidy::EventsDeleted,
     conn: Option<PgConnection>,
     /// The number of the session at the server.
     backend_pid: i32,
@@ -125,6 +126,7 @@ impl PostgresStore {
             forgot_silent: None,
             history: History::Off,
             prune_after: 0,
+            events_deleted: tidy::EventsDeleted::default(),
             conn: Some(conn),
             backend_pid,
             watchdog,
@@ -309,7 +311,7 @@ impl Store for PostgresStore {
     }
 
     fn prune_events(&mut self, rows_max: usize, kept: Kept) -> Result<usize, StoreError> {
-        self.with_connection(|_, conn| tidy::prune_events(conn, rows_max, kept))
+        self.with_connection(|store, conn| tidy::prune_events(conn, &mut store.events_deleted, rows_max, kept))
     }
 
     fn beat(&mut self, call: bool) -> Result<Standing, StoreError> {

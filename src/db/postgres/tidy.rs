@@ -1,6 +1,6 @@
 //! What tidies the table: expired locks, and rows that nobody uses.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use diesel::dsl::sql;
 use diesel::pg::PgConnection;
@@ -11,6 +11,7 @@ use crate::clock::Timestamp;
 use crate::db::postgres::failed;
 use crate::db::schema::{lock_events, resources};
 use crate::db::{Kept, StoreError};
+use crate::limits::STATISTICS_LATE_MAX;
 use crate::lock::ResourceName;
 
 /// See `Store::expired`. Rows that somebody has locked are left out: their lock
@@ -82,16 +83,46 @@ pub(super) fn prune(
         .map_err(failed)
 }
 
+/// Events that this session deleted, of which the statistics may not know yet.
+#[derive(Debug, Default)]
+pub(super) struct EventsDeleted {
+    count: i64,
+    last: Option<Instant>,
+}
+
+impl EventsDeleted {
+    /// How many there are at `now`, if the statistics say `counted`. They may know of
+    /// some of those by now, so the answer is rather too small: events that are kept
+    /// a while longer do no harm, and those that are gone do not come back.
+    fn left_of(&mut self, counted: i64, now: Instant) -> i64 {
+        if self.last.is_none_or(|last| now - last >= STATISTICS_LATE_MAX) {
+            *self = Self::default();
+        }
+        counted - self.count
+    }
+
+    fn note(&mut self, deleted: usize, now: Instant) {
+        self.count += deleted as i64;
+        self.last = Some(now);
+    }
+}
+
 /// See `Store::prune_events`. How many there are is what PostgreSQL's statistics
 /// say, which is about right: nobody counts them all.
-pub(super) fn prune_events(conn: &mut PgConnection, rows_max: usize, kept: Kept) -> Result<usize, StoreError> {
+pub(super) fn prune_events(
+    conn: &mut PgConnection,
+    deleted: &mut EventsDeleted,
+    rows_max: usize,
+    kept: Kept,
+) -> Result<usize, StoreError> {
     type Answer = (i64, i64, Option<i64>, Option<i64>);
-    let (now_us, events, last, oldest_us): Answer = sql::<(BigInt, BigInt, Nullable<BigInt>, Nullable<BigInt>)>(
+    let (now_us, counted, last, oldest_us): Answer = sql::<(BigInt, BigInt, Nullable<BigInt>, Nullable<BigInt>)>(
         "SELECT clock_us(), COALESCE(pg_stat_get_live_tuples('lock_events'::regclass), 0),
                 (SELECT max(id) FROM lock_events), (SELECT at_us FROM lock_events ORDER BY id LIMIT 1)",
     )
     .get_result(conn)
     .map_err(failed)?;
+    let events = deleted.left_of(counted, Instant::now());
     let (Some(last), Some(oldest_us)) = (last, oldest_us) else {
         return Ok(0);
     };
@@ -112,12 +143,32 @@ pub(super) fn prune_events(conn: &mut PgConnection, rows_max: usize, kept: Kept)
     let (Some((from, _)), Some((to, _))) = (over.first(), over.last()) else {
         return Ok(0);
     };
-    diesel::delete(lock_events::table.filter(lock_events::id.between(from, to)))
+    let pruned = diesel::delete(lock_events::table.filter(lock_events::id.between(from, to)))
         .execute(conn)
-        .map_err(failed)
+        .map_err(failed)?;
+    deleted.note(pruned, Instant::now());
+    Ok(pruned)
 }
 
 fn known_name(name: &str) -> Result<ResourceName, StoreError> {
     ResourceName::new(name)
         .ok_or_else(|| StoreError::Failed(format!("table resources holds the impossible name {name:?}")))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_was_deleted_is_not_counted_until_the_statistics_know() {
+        let mut deleted = EventsDeleted::default();
+        let began = Instant::now();
+
+        assert_eq!(deleted.left_of(5000, began), 5000);
+        deleted.note(2000, began);
+        assert_eq!(deleted.left_of(5000, began), 3000);
+        deleted.note(1000, began + STATISTICS_LATE_MAX / 2);
+        assert_eq!(deleted.left_of(5000, began + STATISTICS_LATE_MAX), 2000);
+        assert_eq!(deleted.left_of(2500, began + STATISTICS_LATE_MAX * 2), 2500);
+    }
 }
