@@ -5,7 +5,7 @@
 use std::time::{Duration, Instant};
 
 use crate::clock::Timestamp;
-use crate::engine::Unavailable;
+use crate::engine::{Unavailable, time};
 use crate::engine::messages::{Parked, ReplySender, Submission, Told, Wish};
 use crate::engine::policy::Policy;
 use crate::engine::tasks::{Asker, Task, What};
@@ -127,7 +127,7 @@ impl Decisions {
         tasks: Vec<Task>,
         lines_to_tell: LinesToTell<'_>,
     ) -> Self {
-        let decided = Instant::now();
+        let decided = time::now();
         let last_place_before = rows.last_place();
         let mut batch = Batch::new(now, policy.rules, rows, lines);
         for row in lines_to_tell.restated {
