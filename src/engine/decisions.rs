@@ -5,10 +5,10 @@
 use std::time::{Duration, Instant};
 
 use crate::clock::Timestamp;
-use crate::engine::{Unavailable, time};
 use crate::engine::messages::{Parked, ReplySender, Submission, Told, Wish};
 use crate::engine::policy::Policy;
 use crate::engine::tasks::{Asker, Task, What};
+use crate::engine::{Unavailable, time};
 use crate::limits::{DEADLOCK_TOLD_FROM, PUT_OFF_MAX};
 use crate::lock::{
     Acquire, Batch, Circle, Ended, HandOver, Likeness, Operation, Outcome, Place, ResourceName, Rows, Rules, Waiter,

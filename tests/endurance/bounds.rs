@@ -116,6 +116,9 @@ fn came_within(time: Duration, samples: &[Sample]) -> u64 {
     last.names - before.map_or(0, |sample| sample.names)
 }
 
+/// A column.
+type Figure = fn(&Sample) -> u64;
+
 /// What was found to be wrong, each once.
 #[derive(Default)]
 struct Findings(Vec<String>);
@@ -166,7 +169,7 @@ pub fn broken(bounds: &Bounds, base: &Sample, samples: &[Sample], settled: &Samp
 fn compare_thirds(samples: &[Sample], findings: &mut Findings) {
     let third = samples.len() / 3;
     let (first, second, last) = (&samples[..third], &samples[third..2 * third], &samples[2 * third..]);
-    let growth: [(&str, fn(&Sample) -> u64, u64); 3] = [
+    let growth: [(&str, Figure, u64); 3] = [
         ("memory in KiB", |sample| sample.rss_kib, RSS_GROWTH_KIB_MAX),
         ("descriptors", |sample| sample.descriptors, DESCRIPTORS_GROWTH_MAX),
         ("threads", |sample| sample.threads, 0),
@@ -208,11 +211,11 @@ fn require_levels(bounds: &Bounds, samples: &[Sample], findings: &mut Findings) 
     }
 }
 
-fn highest(samples: &[Sample], figure: fn(&Sample) -> u64) -> u64 {
+fn highest(samples: &[Sample], figure: Figure) -> u64 {
     samples.iter().map(figure).max().unwrap_or(0)
 }
 
-fn median(samples: &[Sample], figure: fn(&Sample) -> u64) -> u64 {
+fn median(samples: &[Sample], figure: Figure) -> u64 {
     let mut figures: Vec<_> = samples.iter().map(figure).collect();
     figures.sort_unstable();
     figures.get(figures.len() / 2).copied().unwrap_or(0)

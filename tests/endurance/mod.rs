@@ -126,9 +126,12 @@ fn endure(backend: &str) {
     assert!(broken.is_empty(), "{}", broken.join("\n"));
 }
 
+/// What one client does until the end of the run.
+type Work = Box<dyn FnOnce(&Counts) + Send>;
+
 fn start_work(subject: &Subject, counts: &Arc<Counts>, end: Instant) -> Vec<JoinHandle<()>> {
     let address = subject.server.address;
-    let spawn = |name: String, work: Box<dyn FnOnce(&Counts) + Send>| {
+    let spawn = |name: String, work: Work| {
         let counts = Arc::clone(counts);
         let spawned = thread::Builder::new().name(name).spawn(move || work(&counts));
         spawned.expect("a thread")
@@ -137,7 +140,7 @@ fn start_work(subject: &Subject, counts: &Arc<Counts>, end: Instant) -> Vec<Join
         let work = move |counts: &Counts| churn(address, worker, counts, end);
         spawn(format!("worker {worker}"), Box::new(work))
     });
-    let others: [(&str, Box<dyn FnOnce(&Counts) + Send>); 4] = [
+    let others: [(&str, Work); 4] = [
         (
             "lines",
             Box::new(move |counts| crowd::wait_in_lines(address, counts, end)),
@@ -156,7 +159,7 @@ fn start_work(subject: &Subject, counts: &Arc<Counts>, end: Instant) -> Vec<Join
 /// Prints what was measured, and leaves it in a file after a long run.
 fn show(backend: &str, plan: &Plan, base: &Sample, samples: &[Sample], settled: &Sample) {
     let mut table = format!("{backend}, {} s\n{}\n", plan.seconds, header());
-    for sample in [&[base.clone()], samples, &[settled.clone()]].concat() {
+    for sample in [base].into_iter().chain(samples).chain([settled]) {
         table.push_str(&format!("{sample}\n"));
     }
     println!("{table}");

@@ -6,10 +6,10 @@ use std::time::Instant;
 use super::{Batcher, answer};
 use crate::clock::Timestamp;
 use crate::db::Store;
-use crate::engine::{Unavailable, time};
 use crate::engine::decisions::{Decided, Decisions, Prospect};
 use crate::engine::messages::{Parked, Reply, ReplySender, Told};
 use crate::engine::tasks::Task;
+use crate::engine::{Unavailable, time};
 use crate::limits::REOPEN_INTERVAL;
 use crate::lock::{HandOver, Outcome, ResourceName, Waiter};
 
