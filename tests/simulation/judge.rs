@@ -22,6 +22,10 @@ pub use self::quiet::LOOK_INTERVAL;
 use crate::history::History;
 use crate::plan::{Kind, Plan};
 
+/// After something was wrong, a server may have to give a sign of life before others
+/// wait for those who wait there.
+const BELIEVED_AGAIN_AFTER: Duration = Duration::from_secs(1);
+
 /// The judge of one run. Cloning copies a pointer.
 #[derive(Clone)]
 pub struct Judge {
@@ -72,6 +76,9 @@ struct Known {
     resource: Resource,
     /// The one that was granted with its token.
     holder: Option<EpisodeId>,
+    /// Which server has to give the lock back if it reaches nobody; none if that was
+    /// killed before.
+    granted_by: Option<usize>,
     /// Since when it is free and somebody waits for it, as far as anybody can see.
     free_and_wanted: Option<Instant>,
     changed: u64,
@@ -160,7 +167,7 @@ impl Judge {
     /// The same for some time at least.
     pub fn trouble_for(&self, server: Option<usize>, lasts: Duration, what: &str) {
         self.judge(|case| {
-            let until = Instant::now() + lasts;
+            let until = Instant::now() + lasts + BELIEVED_AGAIN_AFTER;
             match server {
                 None => case.trouble = case.trouble.max(Some(until)),
                 Some(server) => {
@@ -181,7 +188,7 @@ impl Judge {
             for episode in case.episodes.iter_mut().filter(|episode| episode.ttl_seconds.is_some()) {
                 episode.believes = None;
             }
-            case.trouble = case.trouble.max(Some(now));
+            case.trouble = case.trouble.max(Some(now + BELIEVED_AGAIN_AFTER));
             case.tell(None, &format!("the clock is set by {} s", by_us / 1_000_000));
         });
     }
@@ -203,20 +210,27 @@ impl Judge {
         // Whoever comes back to a vacant place is waited for.
         self.judge(|case| {
             case.process(server).is_stopping = true;
-            case.trouble = case.trouble.max(Some(Instant::now()));
+            case.trouble = case.trouble.max(Some(Instant::now() + BELIEVED_AGAIN_AFTER));
         });
     }
 
     pub fn killed(&self, server: usize) {
         self.judge(|case| {
             case.tell(None, &format!("server {server}: has ended"));
-            case.trouble = case.trouble.max(Some(Instant::now()));
+            case.trouble = case.trouble.max(Some(Instant::now() + BELIEVED_AGAIN_AFTER));
             let here = |call: &CallId| case.calls[*call].server == server;
             let pending: Vec<_> = case.pending.iter().copied().filter(here).collect();
             for call in pending {
                 case.end_call(call, State::Over, "is cut off");
             }
             case.process(server).transaction = None;
+            for known in case
+                .resources
+                .values_mut()
+                .filter(|known| known.granted_by == Some(server))
+            {
+                known.granted_by = None;
+            }
         });
     }
 

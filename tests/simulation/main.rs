@@ -50,8 +50,8 @@ const INTERESTING: [(&str, usize); 8] = [
     ("renewed", 1000),
     ("refused", 1000),
     ("timeouts", 1000),
-    ("superseded", 10),
-    ("deadlocks", 5),
+    ("superseded", 50),
+    ("deadlocks", 1),
 ];
 
 fn setting(name: &str, default: u64) -> u64 {

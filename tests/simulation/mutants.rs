@@ -45,7 +45,7 @@ const MUTANTS: &[Mutant] = &[
         name: "early-expiry",
         file: "src/lock/resource.rs",
         original: "self.expires_at.is_none_or(|expires_at| now < expires_at)",
-        mutated: "self.expires_at.is_none_or(|at| now + Duration::from_millis(5 * u64::from(MUTATED)) < at)",
+        mutated: "self.expires_at.is_none_or(|at| now + Duration::from_millis(500 * u64::from(MUTATED)) < at)",
     },
     Mutant {
         name: "release-by-anybody",
@@ -177,16 +177,22 @@ fn mutated_sources() -> PathBuf {
     let root = Path::new(env!("CARGO_MANIFEST_DIR"));
     let sources = Path::new(env!("CARGO_TARGET_TMPDIR")).join("mutants");
     let _ = fs::remove_dir_all(&sources);
-    for part in ["src", "migrations", "build.rs", "Cargo.lock", "tests/simulation"] {
+    for part in ["src", "migrations", "build.rs", "tests/simulation"] {
         fs::create_dir_all(sources.join(part).parent().expect("below")).expect("a directory can be made");
         copy(&root.join(part), &sources.join(part));
     }
     let manifest = fs::read_to_string(root.join("Cargo.toml")).expect("a manifest");
-    // A workspace of its own, with this one test.
+    // A workspace of its own, with this one test; and another version, so that what is compiled of it is kept apart.
     let is_kept = |section: &&str| !section.starts_with("[bench]]") && !section.contains("path = \"tests/main.rs\"");
     let sections: Vec<_> = manifest.split("\n[").filter(is_kept).collect();
-    let manifest = sections.join("\n[");
-    fs::write(sources.join("Cargo.toml"), manifest + "\n[workspace]\n").expect("a file can be written");
+    let manifest = sections.join("\n[") + "\n[workspace]\n";
+    let version = concat!("version = \"", env!("CARGO_PKG_VERSION"), "\"");
+    let marked = concat!("version = \"", env!("CARGO_PKG_VERSION"), "+mutants\"");
+    let lock = fs::read_to_string(root.join("Cargo.lock")).expect("a file of versions");
+    let ours = concat!("name = \"", env!("CARGO_PKG_NAME"), "\"\n");
+    let lock = lock.replacen(&format!("{ours}{version}"), &format!("{ours}{marked}"), 1);
+    fs::write(sources.join("Cargo.toml"), manifest.replacen(version, marked, 1)).expect("a file can be written");
+    fs::write(sources.join("Cargo.lock"), lock).expect("a file can be written");
     for mutant in MUTANTS {
         let path = sources.join(mutant.file);
         let source = fs::read_to_string(&path).expect("a source file");
@@ -220,7 +226,7 @@ fn compile(sources: &Path) -> PathBuf {
     });
     let errors = String::from_utf8_lossy(&output.stderr);
     assert!(output.status.success(), "the mutants do not compile:\n{errors}\n{said}");
-    programs.last().expect("cargo names the program")
+    programs.into_iter().next_back().expect("cargo names the program")
 }
 
 #[test]

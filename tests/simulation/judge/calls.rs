@@ -66,6 +66,9 @@ pub struct Call {
     pub in_line: Option<(u64, Instant)>,
     pub state: State,
     pub over: u64,
+    /// Whether it was told what came of it: what is refused because nobody knows may
+    /// still be done.
+    pub is_decided: bool,
     /// What was known of the resource when it was sent.
     pub changed_when_sent: u64,
 }
@@ -115,6 +118,7 @@ impl Judge {
             in_line: None,
             state: State::Pending,
             over: u64::MAX,
+            is_decided: false,
             changed_when_sent,
         };
         let (client, id) = (case.episodes[episode].client, case.calls.len());
@@ -197,6 +201,7 @@ impl Case {
 
     fn note_answer(&mut self, call: CallId, response: &Response) {
         self.end_call(call, State::Answered, &shown(response));
+        self.calls[call].is_decided = response.is_ok();
         self.check_in_time(call, response);
         let it = self.calls[call].clone();
         let names = self.episodes[it.episode].names.clone();

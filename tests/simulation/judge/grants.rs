@@ -43,9 +43,14 @@ impl Case {
         if after.lock.is_none() {
             self.tell(Some(name), &format!("server {server} commits: free after token {is}"));
         }
+        let granted_by = match is > was {
+            true => Some(server),
+            false => self.resources.get(name).and_then(|known| known.granted_by),
+        };
         let known = Known {
             resource: after.clone(),
             holder,
+            granted_by,
             free_and_wanted: None,
             changed: self.clock,
         };
@@ -97,7 +102,7 @@ impl Case {
         let mut breaks = self.breaks.iter().map(|call| &self.calls[*call]);
         breaks.any(|call| {
             let is_meant = self.episodes[call.episode].names.contains(name);
-            is_meant && call.submitted.is_some() && call.state != State::Answered
+            is_meant && call.submitted.is_some() && !call.is_decided
         })
     }
 

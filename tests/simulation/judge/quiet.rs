@@ -53,7 +53,8 @@ impl Judge {
                     .told
                     .iter()
                     .any(|(name, told)| *name == known.resource.name && *told == token);
-                (lock.ttl.is_none() && !is_told).then(|| (known.resource.name.clone(), token))
+                (lock.ttl.is_none() && !is_told && known.granted_by.is_some())
+                    .then(|| (known.resource.name.clone(), token))
             });
             if let Some((name, token)) = left {
                 case.convict(Some(&name), format!("token {token} stays granted, and nobody was told"));
