@@ -1,0 +1,224 @@
+//! One trial: clients work, something breaks again and again and heals, and what
+//! they saw is judged.
+
+use std::fmt::Write as _;
+use std::path::{Path, PathBuf};
+use std::sync::atomic::Ordering;
+use std::thread;
+use std::time::{Duration, Instant, SystemTime};
+
+use super::checker::{Stuck, check};
+use super::clients::{Arena, NAMES, TTL_MAX, Visitor, acquire, release};
+use super::history::{Answer, Asked, Key, Operation};
+use crate::support::eventually;
+
+/// How long each fault is repeated, in seconds; more find more.
+const SECONDS: &str = "LINEARIZABILITY_SECONDS";
+
+/// Without that variable: so that all trials together take about a minute.
+const DURATION: Duration = Duration::from_secs(4);
+
+const CLIENTS: usize = 12;
+
+/// Until something is granted again after the last fault: three seconds for a
+/// server that is gone, the longest ttl, and as much again on a busy machine.
+const HEAL_WAIT_MAX: Duration = Duration::from_secs(15);
+
+/// For how long the last client tries to be answered.
+const LAST_TRIES: Duration = Duration::from_secs(20);
+
+/// Lines of a history that are shown where it is illegal; a file has all.
+const SHOWN: usize = 30;
+
+/// How long it is made shorter, at most.
+const SHORTENING_MAX: Duration = Duration::from_secs(20);
+
+/// How long a fault is to be repeated.
+pub fn duration() -> Duration {
+    let seconds = std::env::var(SECONDS).ok();
+    seconds.map_or(DURATION, |seconds| {
+        Duration::from_secs(seconds.parse().unwrap_or_else(|e| panic!("{SECONDS}={seconds}: {e}")))
+    })
+}
+
+/// Ends the work of the clients also if the test fails.
+struct Closing<'a>(&'a Arena);
+
+impl Drop for Closing<'_> {
+    fn drop(&mut self) {
+        self.0.stop.store(true, Ordering::Relaxed);
+    }
+}
+
+/// Lets clients work at the servers in `arena` while `fault` happens, which
+/// breaks something and heals it, again and again; then judges what they saw.
+pub fn judge(what: &str, arena: Arena, mut fault: impl FnMut(&Arena)) {
+    let seed = SystemTime::now()
+        .duration_since(SystemTime::UNIX_EPOCH)
+        .map_or(0, |since| since.as_nanos() as u64);
+    let began = Instant::now();
+    let mut faults = 0;
+    thread::scope(|scope| {
+        let closing = Closing(&arena);
+        for number in 0..CLIENTS {
+            let visitor = Visitor::new(number, &arena, seed);
+            scope.spawn(move || visitor.work());
+        }
+        goes_on(&arena);
+        while faults == 0 || began.elapsed() < duration() {
+            fault(&arena);
+            faults += 1;
+            goes_on(&arena);
+        }
+        drop(closing);
+    });
+    let mut last = Visitor::new(CLIENTS, &arena, seed);
+    for (name, key) in arena.leftovers() {
+        surely(&mut last, name, || release(key, None, None));
+    }
+    for name in NAMES {
+        is_to_be_had(&mut last, name, &arena);
+    }
+
+    let worked = began.elapsed();
+    let judged = Instant::now();
+    let mut told = Told::default();
+    for (name, operations) in arena.history() {
+        told.add(&operations);
+        if let Err(stuck) = check(&operations) {
+            panic!("{}", illegal(what, name, &operations, &stuck));
+        }
+    }
+    println!(
+        "{what}: {} operations in {worked:.1?}, {} without an answer, {} grants, {faults} faults; judged in {:.1?}",
+        told.operations,
+        told.unknown,
+        told.grants,
+        judged.elapsed()
+    );
+    assert!(told.grants > 50 && told.operations > 300, "a test of nothing: {told:?}");
+}
+
+/// Waits until more is granted than was on its way.
+fn goes_on(arena: &Arena) {
+    let before = arena.grants.load(Ordering::Relaxed);
+    eventually("something is granted again", HEAL_WAIT_MAX, || {
+        arena.stop.load(Ordering::Relaxed) || arena.grants.load(Ordering::Relaxed) > before + CLIENTS
+    });
+}
+
+/// Asks until there is an answer.
+fn surely(visitor: &mut Visitor<'_>, name: &'static str, mut asked: impl FnMut() -> Asked) -> Answer {
+    let began = Instant::now();
+    loop {
+        match visitor.ask(name, asked()) {
+            Some(answer) if !matches!(answer, Answer::Unknown(_)) => return answer,
+            _ => assert!(began.elapsed() < LAST_TRIES, "{name}: no answer in {LAST_TRIES:?}"),
+        }
+    }
+}
+
+/// Nobody holds it any more who does not know, but for as long as a ttl.
+fn is_to_be_had(last: &mut Visitor<'_>, name: &'static str, arena: &Arena) {
+    surely(last, name, || Asked::Look);
+    let mut keys: Vec<Key> = Vec::new();
+    let answer = surely(last, name, || {
+        keys.push(arena.number());
+        acquire(keys[keys.len() - 1], arena.number(), None, TTL_MAX + 2)
+    });
+    let Answer::Granted { token } = answer else {
+        panic!("{name} is held by nobody who knows: {answer:?}");
+    };
+    surely(last, name, || Asked::Check { token });
+    for key in keys {
+        surely(last, name, || release(key, None, None));
+    }
+    surely(last, name, || Asked::Look);
+}
+
+#[derive(Debug, Default)]
+struct Told {
+    operations: usize,
+    unknown: usize,
+    grants: usize,
+}
+
+impl Told {
+    fn add(&mut self, operations: &[Operation]) {
+        let count = |is: fn(&Answer) -> bool| operations.iter().filter(|operation| is(&operation.answer)).count();
+        self.operations += operations.len();
+        self.unknown += count(|answer| matches!(answer, Answer::Unknown(_)));
+        self.grants += count(|answer| matches!(answer, Answer::Granted { .. }));
+    }
+}
+
+/// Says what is wrong with a history, and writes the whole of it to a file.
+fn illegal(what: &str, name: &str, operations: &[Operation], stuck: &Stuck) -> String {
+    let file = write(what, name, operations);
+    let at = &operations[stuck.at];
+    let verdict = match stuck.gave_up {
+        true => "the search gave up, stuck at",
+        false => "not linearizable: in no order can this be answered so:",
+    };
+    let mut text = format!("{what}: {name}: {verdict}\n{at}\nBefore it the resource was one of\n");
+    for state in stuck.before.iter().take(5) {
+        writeln!(text, "  {state:?}").expect("a string");
+    }
+    let shortened = shorten(operations, stuck);
+    let left_out = shortened.len().saturating_sub(SHOWN);
+    writeln!(
+        text,
+        "The history without what does not matter for it, but for the first {left_out} operations; \
+         all {} are in {}:\n      sent      ended",
+        operations.len(),
+        file.display()
+    )
+    .expect("a string");
+    for operation in &shortened[left_out..] {
+        writeln!(text, "{operation}").expect("a string");
+    }
+    text
+}
+
+/// The operations up to where it is stuck, without observations that are not
+/// needed to be stuck.
+fn shorten(operations: &[Operation], stuck: &Stuck) -> Vec<Operation> {
+    let until = operations[stuck.at].ended;
+    let mut left: Vec<_> = operations
+        .iter()
+        .filter(|operation| operation.sent <= until)
+        .cloned()
+        .collect();
+    left.sort_by_key(|operation| operation.sent);
+    let began = Instant::now();
+    let mut size = left.len() / 2;
+    while size > 0 && !stuck.gave_up {
+        let mut from = 0;
+        while from < left.len() && began.elapsed() < SHORTENING_MAX {
+            let to = (from + size).min(left.len());
+            let within = |at: usize| (from..to).contains(&at);
+            let fewer: Vec<_> = left
+                .iter()
+                .enumerate()
+                .filter(|(at, operation)| !(within(*at) && operation.is_observation()))
+                .map(|(_, operation)| operation.clone())
+                .collect();
+            if fewer.len() < left.len() && check(&fewer).is_err_and(|stuck| !stuck.gave_up) {
+                left = fewer;
+            } else {
+                from = to;
+            }
+        }
+        size /= 2;
+    }
+    left
+}
+
+fn write(what: &str, name: &str, operations: &[Operation]) -> PathBuf {
+    let file = Path::new(env!("CARGO_TARGET_TMPDIR")).join(format!("{}-{name}.txt", what.replace(' ', "-")));
+    let mut sorted: Vec<_> = operations.iter().collect();
+    sorted.sort_by_key(|operation| operation.sent);
+    let lines: String = sorted.iter().map(|operation| format!("{operation}\n")).collect();
+    std::fs::write(&file, lines).expect("cargo made the directory");
+    file
+}
