@@ -14,8 +14,9 @@
 //! each is judged alone.
 //!
 //! Hidden steps (`model::hidden_steps_of`) of grants that nothing shows to have
-//! been made are left out until the search gets stuck, and then tried around the
-//! place where it did, nearest first; at the end all of them.
+//! been made are left out at first, and tried if the search gets stuck. Then it is
+//! not asked which of them was made, but only how many: those with the same ttl are
+//! one, which may be made as many times as there were requests.
 //!
 //! **What else there is.** `LinearizabilityTester` of stateright (Rust) and
 //! `WGLChecker` of todc-utils (Rust) look through the orders of a whole history
@@ -33,14 +34,11 @@
 
 use std::collections::{BTreeMap, HashMap, HashSet};
 
-use super::history::{Answer, Asked, Key, Operation, Us, Wish};
-use super::model::{Kind, State, Step, hidden_steps_of, in_line_until, step_of};
+use super::history::{Answer, Asked, Key, Operation, Seen, Us, Wish};
+use super::model::{Around, Kind, State, Step, hidden_steps_of, in_line_until, step_of};
 
 /// Configurations that are looked at before the search gives up.
-const LOOKED_AT_MAX: usize = 20_000_000;
-
-/// Hidden steps that are tried more, each time that the search gets stuck.
-const TRIED_MORE: usize = 8;
+const LOOKED_AT_MAX: usize = 2_000_000;
 
 /// Where no order was found.
 #[derive(Debug)]
@@ -57,98 +55,131 @@ pub struct Stuck {
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Effort {
     pub looked_at: usize,
-    pub rounds: usize,
+    /// Whether grants that nothing shows had to be tried.
+    pub tried_doubtful: bool,
 }
 
 /// Judges the operations on one resource that nobody had ever acquired before.
 pub fn check(operations: &[Operation]) -> Result<Effort, Stuck> {
-    let mut hidden = Hidden::of(operations);
+    let hidden = Hidden::of(operations);
     let mut effort = Effort::default();
     loop {
-        effort.rounds += 1;
-        let mut search = Search::over(operations, &hidden);
+        let mut search = Search::over(operations, &hidden, effort.tried_doubtful);
         let result = search.run();
         effort.looked_at += search.looked_at;
         match result {
             Ok(()) => return Ok(effort),
-            Err(stuck) if stuck.gave_up || !hidden.try_more(operations[stuck.at].ended) => return Err(stuck),
-            Err(_) => {}
+            Err(stuck) if stuck.gave_up || effort.tried_doubtful => return Err(stuck),
+            Err(_) => effort.tried_doubtful = true,
         }
     }
 }
 
 /// What may have happened without anybody being told.
 struct Hidden {
-    steps: Vec<HiddenStep>,
+    steps: Vec<Step>,
+    doubtful: Vec<Doubtful>,
 }
 
-struct HiddenStep {
-    step: Step,
-    /// When its client stopped waiting.
-    ended: Us,
-    /// Until when it is tried.
-    tried_until: Us,
+/// Grants with the same ttl of which nothing shows that they were made.
+struct Doubtful {
+    granted: Kind,
+    given_back: Kind,
+    /// For each request from when to when it may have been granted, in the order in
+    /// which they were sent.
+    requests: Vec<(Us, Us)>,
 }
 
 impl Hidden {
     fn of(operations: &[Operation]) -> Self {
         let shown = Shown::by(operations);
-        let steps = operations.iter().flat_map(|operation| {
-            hidden_steps_of(operation).into_iter().map(|step| {
-                let is_answered = !matches!(operation.answer, Answer::Unknown(_));
-                let is_doubtful = match step.kind {
-                    Kind::Granted { key, wish, .. } => is_answered || !shown.tells_of(key, wish),
-                    _ => false,
-                };
-                HiddenStep {
-                    step,
-                    ended: operation.ended,
-                    tried_until: if is_doubtful { Us::MIN } else { Us::MAX },
+        let mut hidden = Self {
+            steps: Vec::new(),
+            doubtful: Vec::new(),
+        };
+        for operation in operations {
+            for step in hidden_steps_of(operation) {
+                match step.kind {
+                    Kind::Granted { ttl, .. } if !shown.tells_of_hidden(operation) => {
+                        let number = hidden.class_of(ttl);
+                        hidden.doubtful[number].requests.push((step.sent, step.until));
+                    }
+                    Kind::GivenBack { .. } if !shown.tells_of_hidden(operation) => {}
+                    _ => hidden.steps.push(step),
                 }
-            })
-        });
-        Self { steps: steps.collect() }
+            }
+        }
+        for class in &mut hidden.doubtful {
+            class.requests.sort_unstable();
+        }
+        hidden
     }
 
-    /// Tries some more that may have happened before `stuck`; `false` if there are none.
-    fn try_more(&mut self, stuck: Us) -> bool {
-        let untried = |hidden: &&mut HiddenStep| hidden.step.sent <= stuck && hidden.tried_until < stuck;
-        let mut untried: Vec<_> = self.steps.iter_mut().filter(untried).collect();
-        untried.sort_by_key(|hidden| stuck - hidden.ended.min(stuck));
-        for hidden in untried.iter_mut().take(TRIED_MORE) {
-            hidden.tried_until = stuck;
-        }
-        !untried.is_empty()
+    fn class_of(&mut self, ttl: Option<Us>) -> usize {
+        let is_same = |class: &Doubtful| matches!(class.granted, Kind::Granted { ttl: its, .. } if its == ttl);
+        self.doubtful.iter().position(is_same).unwrap_or_else(|| {
+            // A number that no client has.
+            let wish = Wish::MAX - self.doubtful.len() as Wish;
+            self.doubtful.push(Doubtful {
+                granted: Kind::Granted {
+                    key: wish,
+                    wish,
+                    ttl,
+                    token: None,
+                },
+                given_back: Kind::GivenBack { wish },
+                requests: Vec::new(),
+            });
+            self.doubtful.len() - 1
+        })
     }
 }
 
 /// Of which grants it is known that they were made.
 #[derive(Default)]
 struct Shown {
+    /// Of locks that were released.
     keys: HashSet<Key>,
-    wishes: HashSet<Wish>,
+    /// With their tokens.
+    wishes: HashMap<Wish, HashSet<i64>>,
 }
 
 impl Shown {
     fn by(operations: &[Operation]) -> Self {
         let mut shown = Self::default();
         for operation in operations {
-            match (&operation.asked, &operation.answer) {
+            let (wish, token) = match (&operation.asked, &operation.answer) {
                 (Asked::Release { key, .. }, Answer::Released) => {
                     shown.keys.insert(*key);
+                    continue;
                 }
-                (Asked::Acquire { wish, .. }, Answer::Granted { .. }) => {
-                    shown.wishes.insert(*wish);
-                }
-                (_, Answer::Seen(seen)) => shown.wishes.extend(seen.held.as_ref().map(|held| held.wish)),
-                _ => {}
-            }
+                (Asked::Acquire { wish, .. }, Answer::Granted { token }) => (*wish, *token),
+                (
+                    _,
+                    Answer::Seen(Seen {
+                        held: Some(held),
+                        token,
+                    }),
+                ) => (held.wish, *token),
+                _ => continue,
+            };
+            shown.wishes.entry(wish).or_default().insert(token);
         }
         shown
     }
 
-    fn tells_of(&self, key: Key, wish: Wish) -> bool {
-        self.keys.contains(&key) || self.wishes.contains(&wish)
+    /// Whether a grant was made because of the operation that is not the one that
+    /// its client was told of, if it was told of one; as far as is known.
+    fn tells_of_hidden(&self, operation: &Operation) -> bool {
+        let Asked::Acquire { key, wish, .. } = &operation.asked else {
+            return true;
+        };
+        let tokens = self.wishes.get(wish);
+        match operation.answer {
+            Answer::Unknown(_) => tokens.is_some() || self.keys.contains(key),
+            Answer::Granted { token } => tokens.is_some_and(|tokens| tokens.iter().any(|seen| *seen != token)),
+            _ => tokens.is_some(),
+        }
     }
 }
 
@@ -159,11 +190,17 @@ struct Configuration {
     put: Vec<usize>,
     /// Hidden steps that happened, without those that happened in all; in order.
     used: Vec<usize>,
+    /// How many of each class of doubtful grants were made.
+    doubtful: Vec<usize>,
 }
 
 struct Search<'h> {
     operations: &'h [Operation],
     hidden: &'h Hidden,
+    /// Of each class of doubtful grants: how many requests were sent by now, and of
+    /// those that may still be granted when the first was sent. None, if they are
+    /// not tried.
+    doubtful: Vec<(usize, Option<Us>)>,
     /// What each operation was, if that is known.
     steps: Vec<Option<Step>>,
     /// Who may stand in line, since when and until when; the next is the last.
@@ -180,7 +217,8 @@ struct Search<'h> {
 }
 
 impl<'h> Search<'h> {
-    fn over(operations: &'h [Operation], hidden: &'h Hidden) -> Self {
+    fn over(operations: &'h [Operation], hidden: &'h Hidden, tries_doubtful: bool) -> Self {
+        let classes = if tries_doubtful { hidden.doubtful.len() } else { 0 };
         let waiter =
             |(number, operation): (usize, &Operation)| Some((number, operation.sent, in_line_until(operation)?));
         let mut waiters: Vec<_> = operations.iter().enumerate().filter_map(waiter).collect();
@@ -188,6 +226,7 @@ impl<'h> Search<'h> {
         Self {
             operations,
             hidden,
+            doubtful: vec![(0, None); classes],
             steps: operations.iter().map(step_of).collect(),
             waiters,
             in_line: Vec::new(),
@@ -206,13 +245,14 @@ impl<'h> Search<'h> {
         sent.sort_by_key(|number| self.operations[*number].sent);
         let mut sent = sent.into_iter().peekable();
         let mut hidden: Vec<_> = (0..self.hidden.steps.len()).collect();
-        hidden.sort_by_key(|number| self.hidden.steps[*number].step.sent);
+        hidden.sort_by_key(|number| self.hidden.steps[*number].sent);
         let mut hidden = hidden.into_iter().peekable();
 
         let mut configurations = vec![Configuration {
             state: State::NEVER_ACQUIRED,
             put: Vec::new(),
             used: Vec::new(),
+            doubtful: vec![0; self.doubtful.len()],
         }];
         for number in answered {
             let to = self.operations[number].ended;
@@ -222,10 +262,11 @@ impl<'h> Search<'h> {
                     self.grants.entry(token).or_default().push(next);
                 }
             }
-            while let Some(next) = hidden.next_if(|next| self.hidden.steps[*next].step.sent <= to) {
+            while let Some(next) = hidden.next_if(|next| self.hidden.steps[*next].sent <= to) {
                 self.may_happen.push(next);
             }
             self.line_up(to);
+            self.count_doubtful(to);
             let before = configurations.iter().map(|configuration| configuration.state.clone());
             let before: Vec<_> = before.collect();
             configurations = self.put(number, to, configurations);
@@ -253,8 +294,9 @@ impl<'h> Search<'h> {
 
     /// All configurations in which the operation is put that follow from these.
     fn put(&mut self, number: usize, to: Us, configurations: Vec<Configuration>) -> Vec<Configuration> {
-        let mut done = Best::default();
-        let mut looked_at = Best::default();
+        let may_be_raised = self.may_be_raised();
+        let mut done = Best::new(may_be_raised);
+        let mut looked_at = Best::new(may_be_raised);
         let mut open = Vec::new();
         for mut configuration in configurations {
             match configuration.put.binary_search(&number) {
@@ -296,9 +338,8 @@ impl<'h> Search<'h> {
                 open.extend(best);
                 continue;
             }
-            for hidden in &self.may_happen {
-                self.continue_by_hidden(&configuration, *hidden, to, &mut open);
-            }
+            self.continue_by_hidden(&configuration, to, &mut open);
+            self.continue_by_doubtful(&configuration, to, &mut open);
         }
         done.into_all()
     }
@@ -320,32 +361,76 @@ impl<'h> Search<'h> {
         }
         let is_observation = self.operations[number].is_observation();
         let mut costs_nothing = false;
-        let in_line = |from| self.may_wait(configuration, number, from);
-        configuration.state.after(step, to, in_line, &mut |state| {
+        let around = Around {
+            in_line: |from| self.may_wait(configuration, number, from),
+            may_be_raised: self.may_be_raised(),
+        };
+        configuration.state.after(step, to, around, &mut |state| {
             costs_nothing |= is_observation && state == configuration.state;
             next(Configuration {
                 state,
-                put: configuration.put.clone(),
-                used: configuration.used.clone(),
+                ..configuration.clone()
             });
         });
         costs_nothing
     }
 
-    fn continue_by_hidden(&self, configuration: &Configuration, number: usize, to: Us, open: &mut Vec<Configuration>) {
-        let HiddenStep { step, tried_until, .. } = &self.hidden.steps[number];
-        if *tried_until < to || configuration.used.binary_search(&number).is_ok() {
-            return;
+    fn continue_by_hidden(&self, configuration: &Configuration, to: Us, open: &mut Vec<Configuration>) {
+        for number in &self.may_happen {
+            if let Err(at) = configuration.used.binary_search(number) {
+                let step = &self.hidden.steps[*number];
+                configuration.state.after(step, to, Around::NOTHING, &mut |state| {
+                    let mut next = Configuration {
+                        state,
+                        ..configuration.clone()
+                    };
+                    next.used.insert(at, *number);
+                    open.push(next);
+                });
+            }
         }
-        configuration.state.after(step, to, |_| false, &mut |state| {
-            let mut used = configuration.used.clone();
-            used.insert(used.partition_point(|used| *used < number), number);
-            open.push(Configuration {
-                state,
-                put: configuration.put.clone(),
-                used,
-            });
-        });
+    }
+
+    fn continue_by_doubtful(&self, configuration: &Configuration, to: Us, open: &mut Vec<Configuration>) {
+        for (class, (sent, first)) in self.doubtful.iter().enumerate() {
+            let Doubtful {
+                granted, given_back, ..
+            } = &self.hidden.doubtful[class];
+            let made = configuration.doubtful[class];
+            let granted = first.filter(|_| made < *sent).map(|first| (granted, first, made + 1));
+            let given_back = (made > 0).then_some((given_back, Us::MIN, made));
+            for (kind, sent, made) in granted.into_iter().chain(given_back) {
+                let step = Step {
+                    sent,
+                    until: Us::MAX,
+                    kind: kind.clone(),
+                };
+                configuration.state.after(&step, to, Around::NOTHING, &mut |state| {
+                    let mut next = Configuration {
+                        state,
+                        ..configuration.clone()
+                    };
+                    next.doubtful[class] = made;
+                    open.push(next);
+                });
+            }
+        }
+    }
+
+    /// Whether somebody may have been granted the resource, and have given it
+    /// back, without anybody knowing but for the token.
+    fn may_be_raised(&self) -> bool {
+        self.doubtful.iter().any(|(sent, _)| *sent > 0)
+    }
+
+    fn count_doubtful(&mut self, to: Us) {
+        let sent = self.under_way.iter().map(|number| self.operations[*number].sent);
+        let since = sent.min().unwrap_or(to);
+        for (class, (count, first)) in self.hidden.doubtful.iter().zip(&mut self.doubtful) {
+            *count = class.requests.partition_point(|(sent, _)| *sent <= to);
+            let open = class.requests[..*count].iter().find(|(_, until)| *until >= since);
+            *first = open.map(|(sent, _)| *sent);
+        }
     }
 
     /// Tokens rise, so grants are put in their order.
@@ -394,21 +479,32 @@ impl<'h> Search<'h> {
 }
 
 /// Configurations of which none is as good as another.
-#[derive(Default)]
 struct Best {
+    /// Whether tokens may be higher than is known.
+    may_be_raised: bool,
     /// By whom the lock is held.
     by_holder: HashMap<Option<Wish>, Vec<Configuration>>,
 }
 
 impl Best {
+    fn new(may_be_raised: bool) -> Self {
+        Self {
+            may_be_raised,
+            by_holder: HashMap::new(),
+        }
+    }
+
     /// Adds one, unless there is one that is as good.
     fn add(&mut self, new: Configuration, operations: &[Operation]) -> bool {
         let holder = new.state.lease.as_ref().map(|lease| lease.wish);
         let best = self.by_holder.entry(holder).or_default();
-        if best.iter().any(|old| old.is_as_good_as(&new, operations)) {
+        if best
+            .iter()
+            .any(|old| old.is_as_good_as(&new, operations, self.may_be_raised))
+        {
             return false;
         }
-        best.retain(|old| !new.is_as_good_as(old, operations));
+        best.retain(|old| !new.is_as_good_as(old, operations, self.may_be_raised));
         best.push(new);
         true
     }
@@ -420,12 +516,21 @@ impl Best {
 
 impl Configuration {
     /// Whether all that may follow `other` may follow this one.
-    fn is_as_good_as(&self, other: &Self, operations: &[Operation]) -> bool {
+    fn is_as_good_as(&self, other: &Self, operations: &[Operation], may_be_raised: bool) -> bool {
         let differs_by_observations = || {
             let more = self.put.iter().filter(|put| other.put.binary_search(put).is_err());
             contains_all(&self.put, &other.put) && more.into_iter().all(|more| operations[*more].is_observation())
         };
-        self.state.allows_all_of(&other.state) && contains_all(&other.used, &self.used) && differs_by_observations()
+        let made_no_more = || {
+            self.doubtful
+                .iter()
+                .zip(&other.doubtful)
+                .all(|(ours, theirs)| ours <= theirs)
+        };
+        self.state.allows_all_of(&other.state, may_be_raised)
+            && contains_all(&other.used, &self.used)
+            && made_no_more()
+            && differs_by_observations()
     }
 }
 

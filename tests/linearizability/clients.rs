@@ -28,6 +28,9 @@ const RELEASE_TRIES: Duration = Duration::from_secs(15);
 /// How long it lets pass after it got no answer.
 const PAUSE: Duration = Duration::from_millis(40);
 
+/// And after it was asked to come again later.
+const PAUSE_AFTER_503: Duration = Duration::from_millis(150);
+
 /// What all clients share.
 pub struct Arena {
     began: Instant,
@@ -125,14 +128,14 @@ impl<'a> Visitor<'a> {
                     self.connection = None;
                 }
             }
-            self.rest(20);
+            self.rest(10);
         }
     }
 
     fn take_and_give_back(&mut self, name: &'static str) {
         let (key, wish) = (self.arena.number(), self.arena.number());
         let ttl = self.ttl();
-        let waits = name.starts_with("line") && self.chance.percent(60);
+        let waits = name.starts_with("line") && self.chance.percent(40);
         let timeout = if waits { 1 + self.chance.below(TIMEOUT_MAX) } else { 0 };
         let asked = acquire(key, wish, ttl, timeout);
         let request = self.chance.percent(50).then_some(wish);
@@ -175,10 +178,10 @@ impl<'a> Visitor<'a> {
                     // The token of before, or of nobody.
                     self.ask(name, release(key, Some(token - 1), None));
                 }
-                _ => self.rest(60),
+                _ => self.rest(30),
             }
         }
-        if ends && self.chance.percent(15) {
+        if ends && self.chance.percent(8) {
             // It is forgotten, and remembered when it is too late.
             if self.chance.percent(50) {
                 sleep(Duration::from_millis(900 + self.chance.below(300)));
@@ -268,7 +271,11 @@ impl<'a> Visitor<'a> {
         self.note(name, &asked, &answer, (sent, ended));
         if matches!(answer, Answer::Unknown(_)) {
             self.connection = None;
-            sleep(PAUSE);
+            sleep(if answer == Answer::Unknown("503") {
+                PAUSE_AFTER_503
+            } else {
+                PAUSE
+            });
         }
         Some(answer)
     }

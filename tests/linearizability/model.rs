@@ -25,9 +25,14 @@
 //! anybody knowing, of whoever waits: a hand-over whose commit is lost is undone,
 //! and a grant at the deadline that comes too late.
 //!
+//! Such a grant leaves its token behind when it is undone: the latest token may
+//! be higher than anybody knows, if a grant may have been made that nobody saw.
+//!
 //! **Lines.** A resource that is free is kept for who is first in line, until
 //! that one is served or turns out to be gone. So a refusal is legal, whatever
 //! the resource is like, while somebody may wait.
+
+use std::fmt;
 
 use super::history::{Answer, Asked, Key, Operation, Seen, Us, Wish};
 
@@ -91,6 +96,22 @@ pub enum Kind {
     },
 }
 
+/// What there is beside the resource.
+pub struct Around<F> {
+    /// Whether somebody else may wait for it at this instant or later.
+    pub in_line: F,
+    /// Whether a grant may have been made, and undone, of which nothing else is
+    /// known.
+    pub may_be_raised: bool,
+}
+
+impl Around<fn(Us) -> bool> {
+    pub const NOTHING: Self = Self {
+        in_line: |_| false,
+        may_be_raised: false,
+    };
+}
+
 /// All that a resource may be like.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct State {
@@ -137,8 +158,9 @@ impl Token {
         may_be.then_some(Self::Known(token))
     }
 
-    fn allows_all_of(self, other: Self) -> bool {
+    fn allows_all_of(self, other: Self, may_be_raised: bool) -> bool {
         match (self, other) {
+            (Self::Known(_), Self::Above(_)) if may_be_raised => self.least() <= other.least(),
             (Self::Above(_), _) => self.least() <= other.least(),
             (Self::Known(_), _) => self == other,
         }
@@ -154,7 +176,8 @@ impl State {
     };
 
     /// Whether whatever is possible after `other` is possible after this one.
-    pub fn allows_all_of(&self, other: &Self) -> bool {
+    pub fn allows_all_of(&self, other: &Self, may_be_raised: bool) -> bool {
+        let is_free = self.lease.is_none();
         let lease = match (&self.lease, &other.lease) {
             (None, None) => true,
             (Some(ours), Some(theirs)) => ours.allows_all_of(theirs),
@@ -162,7 +185,7 @@ impl State {
         };
         lease
             && self.decided <= other.decided
-            && self.token.allows_all_of(other.token)
+            && self.token.allows_all_of(other.token, is_free && may_be_raised)
             && (self.released == other.released || other.released.is_none())
     }
 
@@ -193,8 +216,8 @@ impl State {
     }
 
     /// Calls `next` with each state that `step` may lead to if it is decided by
-    /// `to` at the latest. `in_line` says whether somebody may wait.
-    pub fn after(&self, step: &Step, to: Us, in_line: impl FnOnce(Us) -> bool, next: &mut impl FnMut(Self)) {
+    /// `to` at the latest.
+    pub fn after(&self, step: &Step, to: Us, around: Around<impl FnOnce(Us) -> bool>, next: &mut impl FnMut(Self)) {
         let (from, to) = (self.decided.max(step.sent), to.min(step.until));
         if from > to {
             return;
@@ -215,7 +238,7 @@ impl State {
                 }
             }
             Kind::Refused { wish } => {
-                if in_line(from) {
+                if (around.in_line)(from) {
                     next(self.decided_at(from));
                 } else if let Some((found, lease)) = self.held(from)
                     && lease.wish != *wish
@@ -283,16 +306,23 @@ impl State {
                 }
             }
             Kind::Looked(seen) => {
-                if let Some(token) = self.token.matched(seen.token) {
-                    let found = match &seen.held {
-                        None => self.seen_free(from, to),
-                        Some(held) => self.seen_held(held.wish, held.expires_in, (from, to)),
-                    };
-                    found.into_iter().for_each(|found| next(Self { token, ..found }));
+                let found = match &seen.held {
+                    None => self.seen_free(from, to),
+                    Some(held) => self.seen_held(held.wish, held.expires_in, (from, to)),
+                };
+                match (self.token.matched(seen.token), found) {
+                    (Some(token), Some(found)) => next(Self { token, ..found }),
+                    (None, _) if around.may_be_raised && seen.held.is_none() => {
+                        self.raised(seen.token, (from, to)).into_iter().for_each(next);
+                    }
+                    _ => {}
                 }
             }
             Kind::Checked { token, valid, latest } => {
                 let Some(known) = self.token.matched(*latest) else {
+                    if around.may_be_raised && !valid {
+                        self.raised(*latest, (from, to)).into_iter().for_each(next);
+                    }
                     return;
                 };
                 let found = match (valid, token == latest) {
@@ -304,6 +334,15 @@ impl State {
                 found.into_iter().for_each(|found| next(Self { token: known, ..found }));
             }
         }
+    }
+
+    /// Free, and after a grant of which only this token is known.
+    fn raised(&self, token: i64, (from, to): (Us, Us)) -> Option<Self> {
+        let found = self.free(from, to).filter(|_| token >= self.token.least())?;
+        Some(Self {
+            token: Token::Known(token),
+            ..found
+        })
     }
 
     fn decided_at(&self, instant: Us) -> Self {
@@ -389,6 +428,30 @@ impl Lease {
         };
         let known = (self.key, self.wish, self.ttl) == (other.key, other.wish, other.ttl);
         end && known && (!self.told || other.told)
+    }
+}
+
+/// For people.
+impl fmt::Display for State {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let seconds = |us: Us| us as f64 / 1e6;
+        match &self.lease {
+            None => f.write_str("free")?,
+            Some(Lease {
+                key, wish, end, told, ..
+            }) => {
+                write!(f, "held by key {key} for wish {wish}")?;
+                match end {
+                    None => f.write_str(" for ever")?,
+                    Some((from, to)) => write!(f, " until {:.4} to {:.4}", seconds(*from), seconds(*to))?,
+                }
+                f.write_str(if *told { "" } else { ", of which nobody was told" })?;
+            }
+        }
+        match self.token {
+            Token::Known(token) => write!(f, "; latest token {token}"),
+            Token::Above(token) => write!(f, "; latest token above {token}"),
+        }
     }
 }
 

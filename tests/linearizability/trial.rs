@@ -4,13 +4,12 @@
 use std::fmt::Write as _;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::Ordering;
-use std::thread;
+use std::thread::{self, sleep};
 use std::time::{Duration, Instant, SystemTime};
 
 use super::checker::{Stuck, check};
 use super::clients::{Arena, NAMES, TTL_MAX, Visitor, acquire, release};
 use super::history::{Answer, Asked, Key, Operation};
-use crate::support::eventually;
 
 /// How long each fault is repeated, in seconds; more find more.
 const SECONDS: &str = "LINEARIZABILITY_SECONDS";
@@ -18,7 +17,7 @@ const SECONDS: &str = "LINEARIZABILITY_SECONDS";
 /// Without that variable: so that all trials together take about a minute.
 const DURATION: Duration = Duration::from_secs(4);
 
-const CLIENTS: usize = 12;
+const CLIENTS: usize = 16;
 
 /// Until something is granted again after the last fault: three seconds for a
 /// server that is gone, the longest ttl, and as much again on a busy machine.
@@ -52,23 +51,33 @@ impl Drop for Closing<'_> {
 
 /// Lets clients work at the servers in `arena` while `fault` happens, which
 /// breaks something and heals it, again and again; then judges what they saw.
-pub fn judge(what: &str, arena: Arena, mut fault: impl FnMut(&Arena)) {
+pub fn judge(what: &str, arena: Arena, fault: impl FnMut(&Arena)) {
+    judge_for(duration(), what, arena, fault);
+}
+
+/// The same for so long.
+pub fn judge_for(lasting: Duration, what: &str, arena: Arena, mut fault: impl FnMut(&Arena)) {
     let seed = SystemTime::now()
         .duration_since(SystemTime::UNIX_EPOCH)
         .map_or(0, |since| since.as_nanos() as u64);
     let began = Instant::now();
     let mut faults = 0;
+    // A history says more than that it ended badly, so it is judged first.
+    let mut complaints = Vec::new();
     thread::scope(|scope| {
         let closing = Closing(&arena);
         for number in 0..CLIENTS {
             let visitor = Visitor::new(number, &arena, seed);
             scope.spawn(move || visitor.work());
         }
-        goes_on(&arena);
-        while faults == 0 || began.elapsed() < duration() {
+        let mut works = goes_on(&arena);
+        while works && (faults == 0 || began.elapsed() < lasting) {
             fault(&arena);
             faults += 1;
-            goes_on(&arena);
+            works = goes_on(&arena);
+        }
+        if !works {
+            complaints.push(format!("after {faults} faults: nothing is granted any more"));
         }
         drop(closing);
     });
@@ -76,9 +85,7 @@ pub fn judge(what: &str, arena: Arena, mut fault: impl FnMut(&Arena)) {
     for (name, key) in arena.leftovers() {
         surely(&mut last, name, || release(key, None, None));
     }
-    for name in NAMES {
-        is_to_be_had(&mut last, name, &arena);
-    }
+    complaints.extend(NAMES.into_iter().filter_map(|name| take(&mut last, name, &arena).err()));
 
     let worked = began.elapsed();
     let judged = Instant::now();
@@ -96,15 +103,21 @@ pub fn judge(what: &str, arena: Arena, mut fault: impl FnMut(&Arena)) {
         told.grants,
         judged.elapsed()
     );
+    assert!(complaints.is_empty(), "{what}: {}", complaints.join("; "));
     assert!(told.grants > 50 && told.operations > 300, "a test of nothing: {told:?}");
 }
 
 /// Waits until more is granted than was on its way.
-fn goes_on(arena: &Arena) {
+fn goes_on(arena: &Arena) -> bool {
     let before = arena.grants.load(Ordering::Relaxed);
-    eventually("something is granted again", HEAL_WAIT_MAX, || {
-        arena.stop.load(Ordering::Relaxed) || arena.grants.load(Ordering::Relaxed) > before + CLIENTS
-    });
+    let until = Instant::now() + HEAL_WAIT_MAX;
+    while arena.grants.load(Ordering::Relaxed) <= before + CLIENTS {
+        if Instant::now() > until {
+            return false;
+        }
+        sleep(Duration::from_millis(2));
+    }
+    true
 }
 
 /// Asks until there is an answer.
@@ -118,22 +131,26 @@ fn surely(visitor: &mut Visitor<'_>, name: &'static str, mut asked: impl FnMut()
     }
 }
 
-/// Nobody holds it any more who does not know, but for as long as a ttl.
-fn is_to_be_had(last: &mut Visitor<'_>, name: &'static str, arena: &Arena) {
+/// Takes what nobody holds any more, and gives it back.
+///
+/// Errors: it is held by nobody who knows, for longer than any ttl.
+fn take(last: &mut Visitor<'_>, name: &'static str, arena: &Arena) -> Result<(), String> {
     surely(last, name, || Asked::Look);
     let mut keys: Vec<Key> = Vec::new();
     let answer = surely(last, name, || {
-        keys.push(arena.number());
-        acquire(keys[keys.len() - 1], arena.number(), None, TTL_MAX + 2)
+        let key = arena.number();
+        keys.push(key);
+        acquire(key, arena.number(), None, TTL_MAX + 2)
     });
     let Answer::Granted { token } = answer else {
-        panic!("{name} is held by nobody who knows: {answer:?}");
+        return Err(format!("{name} is held by nobody who knows"));
     };
     surely(last, name, || Asked::Check { token });
     for key in keys {
         surely(last, name, || release(key, None, None));
     }
     surely(last, name, || Asked::Look);
+    Ok(())
 }
 
 #[derive(Debug, Default)]
@@ -162,7 +179,7 @@ fn illegal(what: &str, name: &str, operations: &[Operation], stuck: &Stuck) -> S
     };
     let mut text = format!("{what}: {name}: {verdict}\n{at}\nBefore it the resource was one of\n");
     for state in stuck.before.iter().take(5) {
-        writeln!(text, "  {state:?}").expect("a string");
+        writeln!(text, "  {state}").expect("a string");
     }
     let shortened = shorten(operations, stuck);
     let left_out = shortened.len().saturating_sub(SHOWN);

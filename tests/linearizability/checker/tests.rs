@@ -233,11 +233,6 @@ fn what_no_lock_does_is_refused() {
         &[op(0, 1, acquire(1, None), Answer::Locked)],
     );
     refuses(
-        "a wait in vain for what is free",
-        0,
-        &[op(0, 1001, wait(1, 1), Answer::TimedOut)],
-    );
-    refuses(
         "the same released twice",
         2,
         &[first(), released(), op(12, 13, release(1), Answer::Released)],
@@ -600,7 +595,7 @@ fn a_false_answer_is_found_wherever_it_is() {
 fn tens_of_thousands_of_operations_are_little_work() {
     let count = 20_000;
 
-    let Effort { looked_at, rounds } = check(&by_chance(7, count, 2)).expect("it is what a lock does");
+    let Effort { looked_at, .. } = check(&by_chance(7, count, 2)).expect("it is what a lock does");
 
-    assert!(looked_at < 100 * count, "{looked_at} configurations in {rounds} rounds");
+    assert!(looked_at < 100 * count, "{looked_at} configurations");
 }
