@@ -13,10 +13,11 @@
 //! it, or leaves time more freedom. Resources are independent of each other, so
 //! each is judged alone.
 //!
-//! Hidden steps (`model::hidden_steps_of`) of grants that nothing shows to have
-//! been made are left out at first, and tried if the search gets stuck. Then it is
-//! not asked which of them was made, but only how many: those with the same ttl are
-//! one, which may be made as many times as there were requests.
+//! Hidden grants ([`Hidden`]) of which something tells, such as a look or a
+//! release, are tried up to the last time that it does. All others are left out
+//! at first, and tried if the search gets stuck. Then it is not asked which of them
+//! was made, but only how many: those with the same ttl are one, which may be made
+//! as many times as there were requests.
 //!
 //! **What else there is.** `LinearizabilityTester` of stateright (Rust) and
 //! `WGLChecker` of todc-utils (Rust) look through the orders of a whole history
@@ -32,10 +33,14 @@
 //! is able to say that one configuration is as good as another, and that is what
 //! makes this problem small; without it there are few lines left to save.
 
+mod hidden;
+
+use std::cmp::Reverse;
 use std::collections::{BTreeMap, HashMap, HashSet};
 
-use super::history::{Answer, Asked, Key, Operation, Seen, Us, Wish};
-use super::model::{Around, Kind, State, Step, hidden_steps_of, in_line_until, step_of};
+use self::hidden::Hidden;
+use super::history::{Answer, Operation, Us, Wish};
+use super::model::{Around, Kind, State, Step, in_line_until, step_of};
 
 /// Configurations that are looked at before the search gives up.
 const LOOKED_AT_MAX: usize = 2_000_000;
@@ -61,10 +66,10 @@ pub struct Effort {
 
 /// Judges the operations on one resource that nobody had ever acquired before.
 pub fn check(operations: &[Operation]) -> Result<Effort, Stuck> {
-    let hidden = Hidden::of(operations);
     let mut effort = Effort::default();
     loop {
-        let mut search = Search::over(operations, &hidden, effort.tried_doubtful);
+        let hidden = Hidden::of(operations, effort.tried_doubtful);
+        let mut search = Search::over(operations, &hidden);
         let result = search.run();
         effort.looked_at += search.looked_at;
         match result {
@@ -75,140 +80,32 @@ pub fn check(operations: &[Operation]) -> Result<Effort, Stuck> {
     }
 }
 
-/// What may have happened without anybody being told.
-struct Hidden {
-    steps: Vec<Step>,
-    doubtful: Vec<Doubtful>,
-}
-
-/// Grants with the same ttl of which nothing shows that they were made.
-struct Doubtful {
-    granted: Kind,
-    given_back: Kind,
-    /// For each request from when to when it may have been granted, in the order in
-    /// which they were sent.
-    requests: Vec<(Us, Us)>,
-}
-
-impl Hidden {
-    fn of(operations: &[Operation]) -> Self {
-        let shown = Shown::by(operations);
-        let mut hidden = Self {
-            steps: Vec::new(),
-            doubtful: Vec::new(),
-        };
-        for operation in operations {
-            for step in hidden_steps_of(operation) {
-                match step.kind {
-                    Kind::Granted { ttl, .. } if !shown.tells_of_hidden(operation) => {
-                        let number = hidden.class_of(ttl);
-                        hidden.doubtful[number].requests.push((step.sent, step.until));
-                    }
-                    Kind::GivenBack { .. } if !shown.tells_of_hidden(operation) => {}
-                    _ => hidden.steps.push(step),
-                }
-            }
-        }
-        for class in &mut hidden.doubtful {
-            class.requests.sort_unstable();
-        }
-        hidden
-    }
-
-    fn class_of(&mut self, ttl: Option<Us>) -> usize {
-        let is_same = |class: &Doubtful| matches!(class.granted, Kind::Granted { ttl: its, .. } if its == ttl);
-        self.doubtful.iter().position(is_same).unwrap_or_else(|| {
-            // A number that no client has.
-            let wish = Wish::MAX - self.doubtful.len() as Wish;
-            self.doubtful.push(Doubtful {
-                granted: Kind::Granted {
-                    key: wish,
-                    wish,
-                    ttl,
-                    token: None,
-                },
-                given_back: Kind::GivenBack { wish },
-                requests: Vec::new(),
-            });
-            self.doubtful.len() - 1
-        })
-    }
-}
-
-/// Of which grants it is known that they were made.
-#[derive(Default)]
-struct Shown {
-    /// Of locks that were released.
-    keys: HashSet<Key>,
-    /// With their tokens.
-    wishes: HashMap<Wish, HashSet<i64>>,
-}
-
-impl Shown {
-    fn by(operations: &[Operation]) -> Self {
-        let mut shown = Self::default();
-        for operation in operations {
-            let (wish, token) = match (&operation.asked, &operation.answer) {
-                (Asked::Release { key, .. }, Answer::Released) => {
-                    shown.keys.insert(*key);
-                    continue;
-                }
-                (Asked::Acquire { wish, .. }, Answer::Granted { token }) => (*wish, *token),
-                (
-                    _,
-                    Answer::Seen(Seen {
-                        held: Some(held),
-                        token,
-                    }),
-                ) => (held.wish, *token),
-                _ => continue,
-            };
-            shown.wishes.entry(wish).or_default().insert(token);
-        }
-        shown
-    }
-
-    /// Whether a grant was made because of the operation that is not the one that
-    /// its client was told of, if it was told of one; as far as is known.
-    fn tells_of_hidden(&self, operation: &Operation) -> bool {
-        let Asked::Acquire { key, wish, .. } = &operation.asked else {
-            return true;
-        };
-        let tokens = self.wishes.get(wish);
-        match operation.answer {
-            Answer::Unknown(_) => tokens.is_some() || self.keys.contains(key),
-            Answer::Granted { token } => tokens.is_some_and(|tokens| tokens.iter().any(|seen| *seen != token)),
-            _ => tokens.is_some(),
-        }
-    }
-}
-
 #[derive(Clone, Debug)]
 struct Configuration {
     state: State,
     /// Operations that are put already and answered later; in order.
     put: Vec<usize>,
-    /// Hidden steps that happened, without those that happened in all; in order.
+    /// Hidden changes that happened, without those that happened in all; in order.
     used: Vec<usize>,
-    /// How many of each class of doubtful grants were made.
-    doubtful: Vec<usize>,
+    /// How many grants were made of each class that is open; in the order of classes.
+    made: Vec<(usize, usize)>,
 }
 
 struct Search<'h> {
     operations: &'h [Operation],
     hidden: &'h Hidden,
-    /// Of each class of doubtful grants: how many requests were sent by now, and of
-    /// those that may still be granted when the first was sent. None, if they are
-    /// not tried.
-    doubtful: Vec<(usize, Option<Us>)>,
     /// What each operation was, if that is known.
     steps: Vec<Option<Step>>,
     /// Who may stand in line, since when and until when; the next is the last.
     waiters: Vec<(usize, Us, Us)>,
     /// Those of them who may do so since a while.
     in_line: Vec<(usize, Us)>,
-    /// Hidden steps that may happen now.
-    may_happen: Vec<usize>,
+    /// Classes of hidden grants whose time has not come; the next is the last.
+    closed: Vec<usize>,
+    /// Those whose time it is.
+    open: Vec<OpenClass>,
+    /// Hidden changes that happened in all configurations.
+    happened: HashSet<usize>,
     /// Operations that were sent and not answered.
     under_way: Vec<usize>,
     /// Those of them that are granted, by token.
@@ -216,21 +113,32 @@ struct Search<'h> {
     looked_at: usize,
 }
 
+struct OpenClass {
+    class: usize,
+    /// How many requests were sent by now.
+    sent: usize,
+    /// When the first was sent of those that may still be granted.
+    first_sent: Us,
+}
+
 impl<'h> Search<'h> {
-    fn over(operations: &'h [Operation], hidden: &'h Hidden, tries_doubtful: bool) -> Self {
-        let classes = if tries_doubtful { hidden.doubtful.len() } else { 0 };
+    fn over(operations: &'h [Operation], hidden: &'h Hidden) -> Self {
         let waiter =
             |(number, operation): (usize, &Operation)| Some((number, operation.sent, in_line_until(operation)?));
         let mut waiters: Vec<_> = operations.iter().enumerate().filter_map(waiter).collect();
-        waiters.sort_by_key(|(_, since, _)| std::cmp::Reverse(*since));
+        waiters.sort_by_key(|(_, since, _)| Reverse(*since));
+        let mut closed: Vec<_> = (0..hidden.classes.len()).collect();
+        closed.sort_by_key(|class| Reverse(hidden.classes[*class].first_sent()));
+        let step = |operation| step_of(operation).map(|step| hidden.without_what_is_not_repeated(step));
         Self {
             operations,
             hidden,
-            doubtful: vec![(0, None); classes],
-            steps: operations.iter().map(step_of).collect(),
+            steps: operations.iter().map(step).collect(),
             waiters,
             in_line: Vec::new(),
-            may_happen: Vec::new(),
+            closed,
+            open: Vec::new(),
+            happened: HashSet::new(),
             under_way: Vec::new(),
             grants: BTreeMap::new(),
             looked_at: 0,
@@ -244,15 +152,12 @@ impl<'h> Search<'h> {
         let mut sent: Vec<_> = known().collect();
         sent.sort_by_key(|number| self.operations[*number].sent);
         let mut sent = sent.into_iter().peekable();
-        let mut hidden: Vec<_> = (0..self.hidden.steps.len()).collect();
-        hidden.sort_by_key(|number| self.hidden.steps[*number].sent);
-        let mut hidden = hidden.into_iter().peekable();
 
         let mut configurations = vec![Configuration {
             state: State::NEVER_ACQUIRED,
             put: Vec::new(),
             used: Vec::new(),
-            doubtful: vec![0; self.doubtful.len()],
+            made: Vec::new(),
         }];
         for number in answered {
             let to = self.operations[number].ended;
@@ -262,11 +167,8 @@ impl<'h> Search<'h> {
                     self.grants.entry(token).or_default().push(next);
                 }
             }
-            while let Some(next) = hidden.next_if(|next| self.hidden.steps[*next].sent <= to) {
-                self.may_happen.push(next);
-            }
             self.line_up(to);
-            self.count_doubtful(to);
+            self.open_classes(to, &mut configurations);
             let before = configurations.iter().map(|configuration| configuration.state.clone());
             let before: Vec<_> = before.collect();
             configurations = self.put(number, to, configurations);
@@ -287,7 +189,7 @@ impl<'h> Search<'h> {
                     self.grants.remove(&token);
                 }
             }
-            self.forget_what_happened_in_all(&mut configurations);
+            self.note_what_happened_in_all(&mut configurations);
         }
         Ok(())
     }
@@ -338,8 +240,8 @@ impl<'h> Search<'h> {
                 open.extend(best);
                 continue;
             }
-            self.continue_by_hidden(&configuration, to, &mut open);
-            self.continue_by_doubtful(&configuration, to, &mut open);
+            self.continue_by_hidden_change(&configuration, to, &mut open);
+            self.continue_by_hidden_grant(&configuration, to, &mut open);
         }
         done.into_all()
     }
@@ -375,10 +277,17 @@ impl<'h> Search<'h> {
         costs_nothing
     }
 
-    fn continue_by_hidden(&self, configuration: &Configuration, to: Us, open: &mut Vec<Configuration>) {
-        for number in &self.may_happen {
+    /// A release or a renewal.
+    fn continue_by_hidden_change(&self, configuration: &Configuration, to: Us, open: &mut Vec<Configuration>) {
+        let Some(lease) = &configuration.state.lease else {
+            return;
+        };
+        for number in self.hidden.changes_by.get(&lease.key).into_iter().flatten() {
+            let step = &self.hidden.changes[*number];
+            if step.sent > to || self.happened.contains(number) {
+                continue;
+            }
             if let Err(at) = configuration.used.binary_search(number) {
-                let step = &self.hidden.steps[*number];
                 configuration.state.after(step, to, Around::NOTHING, &mut |state| {
                     let mut next = Configuration {
                         state,
@@ -391,45 +300,88 @@ impl<'h> Search<'h> {
         }
     }
 
-    fn continue_by_doubtful(&self, configuration: &Configuration, to: Us, open: &mut Vec<Configuration>) {
-        for (class, (sent, first)) in self.doubtful.iter().enumerate() {
-            let Doubtful {
-                granted, given_back, ..
-            } = &self.hidden.doubtful[class];
-            let made = configuration.doubtful[class];
-            let granted = first.filter(|_| made < *sent).map(|first| (granted, first, made + 1));
-            let given_back = (made > 0).then_some((given_back, Us::MIN, made));
-            for (kind, sent, made) in granted.into_iter().chain(given_back) {
-                let step = Step {
-                    sent,
-                    until: Us::MAX,
-                    kind: kind.clone(),
-                };
-                configuration.state.after(&step, to, Around::NOTHING, &mut |state| {
-                    let mut next = Configuration {
-                        state,
-                        ..configuration.clone()
-                    };
-                    next.doubtful[class] = made;
-                    open.push(next);
+    /// One that is made, or one that is undone.
+    fn continue_by_hidden_grant(&self, configuration: &Configuration, to: Us, open: &mut Vec<Configuration>) {
+        let given_back = Step {
+            sent: Us::MIN,
+            until: Us::MAX,
+            kind: Kind::GivenBack,
+        };
+        configuration
+            .state
+            .after(&given_back, to, Around::NOTHING, &mut |state| {
+                open.push(Configuration {
+                    state,
+                    ..configuration.clone()
                 });
+            });
+        for OpenClass {
+            class,
+            sent,
+            first_sent,
+        } in &self.open
+        {
+            let at = configuration.made.binary_search_by_key(class, |(class, _)| *class);
+            let made = at.map_or(0, |at| configuration.made[at].1);
+            if made == *sent {
+                continue;
             }
+            let class_of = &self.hidden.classes[*class];
+            let step = Step {
+                sent: *first_sent,
+                until: class_of.until(),
+                kind: class_of.granted.clone(),
+            };
+            configuration.state.after(&step, to, Around::NOTHING, &mut |state| {
+                let mut next = Configuration {
+                    state,
+                    ..configuration.clone()
+                };
+                match at {
+                    Ok(at) => next.made[at].1 += 1,
+                    Err(at) => next.made.insert(at, (*class, 1)),
+                }
+                open.push(next);
+            });
         }
     }
 
     /// Whether somebody may have been granted the resource, and have given it
     /// back, without anybody knowing but for the token.
     fn may_be_raised(&self) -> bool {
-        self.doubtful.iter().any(|(sent, _)| *sent > 0)
+        !self.open.is_empty()
     }
 
-    fn count_doubtful(&mut self, to: Us) {
+    /// Notes which hidden grants may be made by now, and which cannot any more
+    /// before anything that is not answered yet.
+    fn open_classes(&mut self, to: Us, configurations: &mut [Configuration]) {
+        let classes = &self.hidden.classes;
+        while let Some(class) = self.closed.pop_if(|class| classes[*class].first_sent() <= to) {
+            self.open.push(OpenClass {
+                class,
+                sent: 0,
+                first_sent: Us::MIN,
+            });
+        }
         let sent = self.under_way.iter().map(|number| self.operations[*number].sent);
         let since = sent.min().unwrap_or(to);
-        for (class, (count, first)) in self.hidden.doubtful.iter().zip(&mut self.doubtful) {
-            *count = class.requests.partition_point(|(sent, _)| *sent <= to);
-            let open = class.requests[..*count].iter().find(|(_, until)| *until >= since);
-            *first = open.map(|(sent, _)| *sent);
+        let mut ended = Vec::new();
+        self.open.retain_mut(|open| {
+            let requests = &classes[open.class].requests;
+            open.sent = requests.partition_point(|(sent, _)| *sent <= to);
+            let may_be_granted = requests[..open.sent].iter().find(|(_, until)| *until >= since);
+            match may_be_granted {
+                Some((sent, _)) => open.first_sent = *sent,
+                // More of them come later.
+                None if open.sent < requests.len() => open.first_sent = Us::MAX,
+                None => ended.push(open.class),
+            }
+            !ended.contains(&open.class)
+        });
+        if !ended.is_empty() {
+            for configuration in configurations {
+                configuration.made.retain(|(class, _)| !ended.contains(class));
+            }
         }
     }
 
@@ -452,6 +404,18 @@ impl<'h> Search<'h> {
         }
     }
 
+    fn note_what_happened_in_all(&mut self, configurations: &mut [Configuration]) {
+        let Some((first, others)) = configurations.split_first() else {
+            return;
+        };
+        let in_all = |used: &usize| others.iter().all(|other| other.used.binary_search(used).is_ok());
+        let happened: Vec<_> = first.used.iter().copied().filter(in_all).collect();
+        for configuration in configurations {
+            configuration.used.retain(|used| !happened.contains(used));
+        }
+        self.happened.extend(happened);
+    }
+
     /// Whether somebody else may stand in line now, and at `from` or later.
     fn may_wait(&self, configuration: &Configuration, number: usize, from: Us) -> bool {
         self.in_line.iter().any(|(waiter, until)| {
@@ -461,20 +425,6 @@ impl<'h> Search<'h> {
             };
             *waiter != number && from <= *until && !is_granted()
         })
-    }
-
-    fn forget_what_happened_in_all(&mut self, configurations: &mut [Configuration]) {
-        let Some((first, others)) = configurations.split_first() else {
-            return;
-        };
-        let in_all = |used: &usize| others.iter().all(|other| other.used.binary_search(used).is_ok());
-        let happened: Vec<_> = first.used.iter().copied().filter(in_all).collect();
-        if !happened.is_empty() {
-            self.may_happen.retain(|hidden| !happened.contains(hidden));
-            for configuration in configurations {
-                configuration.used.retain(|used| !happened.contains(used));
-            }
-        }
     }
 }
 
@@ -522,10 +472,10 @@ impl Configuration {
             contains_all(&self.put, &other.put) && more.into_iter().all(|more| operations[*more].is_observation())
         };
         let made_no_more = || {
-            self.doubtful
-                .iter()
-                .zip(&other.doubtful)
-                .all(|(ours, theirs)| ours <= theirs)
+            self.made.iter().all(|(class, ours)| {
+                let theirs = other.made.binary_search_by_key(class, |(class, _)| *class);
+                theirs.is_ok_and(|at| *ours <= other.made[at].1)
+            })
         };
         self.state.allows_all_of(&other.state, may_be_raised)
             && contains_all(&other.used, &self.used)

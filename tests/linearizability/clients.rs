@@ -93,7 +93,9 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 pub struct Visitor<'a> {
     number: usize,
     arena: &'a Arena,
-    pub chance: Chance,
+    chance: Chance,
+    /// Whether it leaves now and then before it is answered.
+    is_impatient: bool,
     connection: Option<Client>,
 }
 
@@ -103,8 +105,16 @@ impl<'a> Visitor<'a> {
             number,
             arena,
             chance: Chance::seeded(seed ^ ((number as u64) << 32)),
+            is_impatient: true,
             connection: None,
         }
+    }
+
+    /// One that waits for its answers.
+    pub fn patient(number: usize, arena: &'a Arena) -> Self {
+        let mut visitor = Self::new(number, arena, 0);
+        visitor.is_impatient = false;
+        visitor
     }
 
     /// Comes and goes until the arena is closed.
@@ -313,7 +323,7 @@ impl<'a> Visitor<'a> {
             _ => Duration::ZERO,
         };
         match self.chance.below(20) {
-            // A connection that is closed at once tells the server nothing it needs.
+            _ if !self.is_impatient => timeout + Duration::from_secs(10),
             0 => Duration::from_millis(1 + self.chance.below(10)),
             1 => (timeout / 2).max(Duration::from_millis(20)),
             // Through a pause.

@@ -63,10 +63,8 @@ pub enum Kind {
         /// `None` if nobody was told.
         token: Option<i64>,
     },
-    /// A grant that reached nobody is undone.
-    GivenBack {
-        wish: Wish,
-    },
+    /// A grant of which nobody was told is undone.
+    GivenBack,
     Refused {
         wish: Wish,
     },
@@ -224,12 +222,8 @@ impl State {
         }
         match &step.kind {
             Kind::Granted { key, wish, ttl, token } => self.granted((*key, *wish), *ttl, *token, (from, to), next),
-            Kind::GivenBack { wish } => {
-                if self
-                    .lease
-                    .as_ref()
-                    .is_some_and(|lease| lease.wish == *wish && !lease.told)
-                {
+            Kind::GivenBack => {
+                if self.lease.as_ref().is_some_and(|lease| !lease.told) {
                     // It does not matter whether the lease is over.
                     let mut after = self.clone();
                     after.decided = from;
@@ -498,44 +492,45 @@ pub fn step_of(operation: &Operation) -> Option<Step> {
     })
 }
 
-/// What may have happened because of an operation without anybody being told.
-pub fn hidden_steps_of(operation: &Operation) -> Vec<Step> {
+/// What may have happened because of an operation without anybody being told. It
+/// can be a grant that is undone, too.
+pub fn hidden_step_of(operation: &Operation) -> Option<Step> {
     let is_unknown = matches!(operation.answer, Answer::Unknown(_));
-    let kinds = match operation.asked.clone() {
+    let kind = match operation.asked.clone() {
         Asked::Acquire {
             key,
             wish,
             ttl,
             timeout,
-        } if is_unknown || (timeout > 0 && operation.answer != Answer::Locked) => {
-            let granted = Kind::Granted {
-                key,
-                wish,
-                ttl,
-                token: None,
-            };
-            vec![granted, Kind::GivenBack { wish }]
-        }
-        Asked::Release { key, token, request } if is_unknown => vec![Kind::Released {
+        } if is_unknown || (timeout > 0 && operation.answer != Answer::Locked) => Kind::Granted {
+            key,
+            wish,
+            ttl,
+            token: None,
+        },
+        Asked::Release { key, token, request } if is_unknown => Kind::Released {
             key,
             token,
             request,
             told: false,
-        }],
-        Asked::Renew { key, ttl, token } if is_unknown => vec![Kind::Renewed {
+        },
+        Asked::Renew { key, ttl, token } if is_unknown => Kind::Renewed {
             key,
             ttl,
             token,
             seen: None,
-        }],
-        _ => Vec::new(),
+        },
+        _ => return None,
     };
-    let sent = operation.sent;
     let until = match operation.answer {
         Answer::Granted { .. } => operation.ended,
         _ => Us::MAX,
     };
-    kinds.into_iter().map(|kind| Step { sent, until, kind }).collect()
+    Some(Step {
+        sent: operation.sent,
+        until,
+        kind,
+    })
 }
 
 /// Until when its client may stand in line because of an operation.

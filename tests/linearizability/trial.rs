@@ -9,7 +9,7 @@ use std::time::{Duration, Instant, SystemTime};
 
 use super::checker::{Stuck, check};
 use super::clients::{Arena, NAMES, TTL_MAX, Visitor, acquire, release};
-use super::history::{Answer, Asked, Key, Operation};
+use super::history::{Answer, Asked, Operation};
 
 /// How long each fault is repeated, in seconds; more find more.
 const SECONDS: &str = "LINEARIZABILITY_SECONDS";
@@ -81,7 +81,7 @@ pub fn judge_for(lasting: Duration, what: &str, arena: Arena, mut fault: impl Fn
         }
         drop(closing);
     });
-    let mut last = Visitor::new(CLIENTS, &arena, seed);
+    let mut last = Visitor::patient(CLIENTS, &arena);
     for (name, key) in arena.leftovers() {
         surely(&mut last, name, || release(key, None, None));
     }
@@ -92,6 +92,9 @@ pub fn judge_for(lasting: Duration, what: &str, arena: Arena, mut fault: impl Fn
     let mut told = Told::default();
     for (name, operations) in arena.history() {
         told.add(&operations);
+        if !complaints.is_empty() {
+            complaints.push(write(what, name, &operations).display().to_string());
+        }
         if let Err(stuck) = check(&operations) {
             panic!("{}", illegal(what, name, &operations, &stuck));
         }
@@ -136,19 +139,19 @@ fn surely(visitor: &mut Visitor<'_>, name: &'static str, mut asked: impl FnMut()
 /// Errors: it is held by nobody who knows, for longer than any ttl.
 fn take(last: &mut Visitor<'_>, name: &'static str, arena: &Arena) -> Result<(), String> {
     surely(last, name, || Asked::Look);
-    let mut keys: Vec<Key> = Vec::new();
-    let answer = surely(last, name, || {
+    let (answer, key) = loop {
         let key = arena.number();
-        keys.push(key);
-        acquire(key, arena.number(), None, TTL_MAX + 2)
-    });
+        match last.ask(name, acquire(key, arena.number(), None, TTL_MAX + 2)) {
+            Some(answer) if !matches!(answer, Answer::Unknown(_)) => break (answer, key),
+            _ => surely(last, name, || release(key, None, None)),
+        };
+    };
     let Answer::Granted { token } = answer else {
-        return Err(format!("{name} is held by nobody who knows"));
+        let held = surely(last, name, || Asked::Look);
+        return Err(format!("{name} is held by nobody who knows: {held:?}"));
     };
     surely(last, name, || Asked::Check { token });
-    for key in keys {
-        surely(last, name, || release(key, None, None));
-    }
+    surely(last, name, || release(key, None, None));
     surely(last, name, || Asked::Look);
     Ok(())
 }
