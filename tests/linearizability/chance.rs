@@ -1,24 +1,15 @@
-//! Numbers by chance, the same for the same seed.
+//! Choices by chance, the same for the same seed.
 
-/// SplitMix64 (Steele, Lea and Flood 2014).
-pub struct Chance(u64);
+pub struct Chance(fastrand::Rng);
 
 impl Chance {
     pub fn seeded(seed: u64) -> Self {
-        Self(seed)
-    }
-
-    pub fn number(&mut self) -> u64 {
-        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        let mut mixed = self.0;
-        mixed = (mixed ^ (mixed >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-        mixed ^ (mixed >> 31)
+        Self(fastrand::Rng::with_seed(seed))
     }
 
     /// Below `bound`.
     pub fn below(&mut self, bound: u64) -> u64 {
-        self.number() % bound
+        self.0.u64(..bound)
     }
 
     /// So many times in a hundred.
@@ -27,6 +18,6 @@ impl Chance {
     }
 
     pub fn one_of<'t, T>(&mut self, those: &'t [T]) -> &'t T {
-        &those[self.below(those.len() as u64) as usize]
+        self.0.choice(those).expect("there are some")
     }
 }
