@@ -11,6 +11,7 @@ mod faults;
 mod history;
 mod hostile;
 mod layers;
+mod linearizability;
 mod lock_command;
 mod management;
 mod operating;
