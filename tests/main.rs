@@ -4,6 +4,7 @@
 #[macro_use]
 mod access;
 mod admin;
+mod benchmarks;
 mod clients;
 mod conformance;
 mod endurance;

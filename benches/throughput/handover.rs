@@ -7,6 +7,7 @@ use hdrhistogram::Histogram;
 use mio::{Events, Poll};
 
 use crate::NAMES;
+use crate::disk::fsync_ms;
 use crate::load::{Connection, histogram, request};
 use crate::postgres::{Cluster, free_all};
 use crate::servers::{Kind, ServerProcess};
@@ -21,7 +22,8 @@ const WAITERS_ON_REPLICAS: usize = 10_000;
 const WARMED_UP: usize = 1_000;
 
 /// Connections in the order in which they came into line; the first holds.
-struct Line {
+pub struct Line {
+    name: String,
     poll: Poll,
     events: Events,
     connections: Vec<Connection>,
@@ -29,8 +31,8 @@ struct Line {
 
 /// Microseconds from sending a release to receiving the next grant, and how
 /// often somebody overtook.
-struct HandOvers {
-    times: Histogram<u64>,
+pub struct HandOvers {
+    pub times: Histogram<u64>,
     inversions: usize,
 }
 
@@ -38,7 +40,7 @@ struct HandOvers {
 /// what a waiter costs.
 pub fn run() {
     let servers = [ServerProcess::start(Kind::Cls)];
-    let mut line = Line::new();
+    let mut line = Line::for_name("contended");
     line.join(&servers, WARMED_UP);
     let before = servers[0].resident_kib();
     line.join(&servers, WAITERS + 1);
@@ -48,7 +50,7 @@ pub fn run() {
         "{WAITERS} waiters on one resource: hand-over {}, {:.2} fsyncs at the median; \
          {:.1} KiB of resident memory for each after the first {WARMED_UP}, connection included.\n",
         hand_overs.in_words(),
-        hand_overs.p50_ms() / crate::fsync_ms(),
+        hand_overs.p50_ms() / fsync_ms(),
         (parked - before) as f64 / (WAITERS + 1 - WARMED_UP) as f64
     );
 }
@@ -62,7 +64,7 @@ pub fn run_on_replicas(cluster: &Cluster, waiters: Option<usize>) {
         let servers: Vec<_> = (0..replicas)
             .map(|_| ServerProcess::start_on(Kind::Cls, &url))
             .collect();
-        let mut line = Line::new();
+        let mut line = Line::for_name("contended");
         line.join(&servers, waiters + 1);
         let hand_overs = line.hand_over();
         println!(
@@ -76,8 +78,9 @@ pub fn run_on_replicas(cluster: &Cluster, waiters: Option<usize>) {
 }
 
 impl Line {
-    fn new() -> Self {
+    pub fn for_name(name: &str) -> Self {
         Self {
+            name: name.to_owned(),
             poll: Poll::new().expect("epoll"),
             events: Events::with_capacity(1024),
             connections: Vec::new(),
@@ -85,7 +88,7 @@ impl Line {
     }
 
     /// Makes the line `length` long, at each of the servers in turn.
-    fn join(&mut self, servers: &[ServerProcess], length: usize) {
+    pub fn join(&mut self, servers: &[ServerProcess], length: usize) {
         // For requests of nobody: whatever the same server was asked before them is decided by their answer.
         let mut others: Vec<_> = (0..servers.len())
             .map(|server| Connection::open(servers[server].address(), &self.poll, usize::MAX - 1 - server))
@@ -93,10 +96,10 @@ impl Line {
         for number in self.connections.len()..length {
             let server = number % servers.len();
             let mut connection = Connection::open(servers[server].address(), &self.poll, number);
-            let refused = request("DELETE", "contended", r#"{"locked_by":"nobody"}"#);
+            let refused = request("DELETE", &self.name, r#"{"locked_by":"nobody"}"#);
             let wait = request(
                 "PUT",
-                "contended",
+                &self.name,
                 &format!(r#"{{"locked_by":"key-{number}","timeout":600}}"#),
             );
             // The first is answered at once; with that answer the server has read the second too.
@@ -123,14 +126,14 @@ impl Line {
     }
 
     /// Each releases when it has been granted, to the last.
-    fn hand_over(&mut self) -> HandOvers {
+    pub fn hand_over(&mut self) -> HandOvers {
         let mut hand_overs = HandOvers {
             times: histogram(),
             inversions: 0,
         };
         let mut holder = 0;
         for _ in 1..self.connections.len() {
-            let release = request("DELETE", "contended", &format!(r#"{{"locked_by":"key-{holder}"}}"#));
+            let release = request("DELETE", &self.name, &format!(r#"{{"locked_by":"key-{holder}"}}"#));
             let released = Instant::now();
             self.connections[holder].send(&release);
             let next = self.next_granted(released);

@@ -35,6 +35,7 @@ mod bulk;
 #[path = "../../tests/support/certificates.rs"]
 #[allow(dead_code, reason = "tests make certificates of more kinds")]
 mod certificates;
+mod disk;
 mod flood;
 mod handover;
 mod history;
@@ -53,10 +54,7 @@ mod store;
 mod tls;
 mod together;
 
-use std::fs::OpenOptions;
-use std::os::unix::fs::FileExt;
 use std::path::Path;
-use std::time::Instant;
 
 use postgres::Cluster;
 use servers::{Kind, ServerProcess};
@@ -142,32 +140,6 @@ fn describe_machine() {
     let model = model.map_or("an unknown processor", |(_, model)| model);
     let cores = std::thread::available_parallelism().map_or(0, usize::from);
     println!("{cores} cores of {model}; load generator and server share them.\n");
-}
-
-/// The median of writing and syncing 4 KiB within a file, on the disk the
-/// servers use.
-fn fsync_ms() -> f64 {
-    let directory = servers::fresh_directory();
-    let file = OpenOptions::new()
-        .write(true)
-        .create(true)
-        .truncate(true)
-        .open(directory.path().join("fsync"))
-        .expect("a file can be made here");
-    file.write_all_at(&[1; 1 << 20], 0)
-        .and_then(|()| file.sync_all())
-        .expect("the disk takes a megabyte");
-    let mut times: Vec<_> = (0..500)
-        .map(|number| {
-            let started = Instant::now();
-            file.write_all_at(&[2; 4096], number % 256 * 4096)
-                .and_then(|()| file.sync_data())
-                .expect("the disk syncs");
-            started.elapsed().as_secs_f64() * 1e3
-        })
-        .collect();
-    times.sort_by(f64::total_cmp);
-    times[times.len() / 2]
 }
 
 /// Resident memory with many locks held and nothing else going on.

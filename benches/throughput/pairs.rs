@@ -1,9 +1,10 @@
 //! Acquire/release pairs on SQLite, beside the two things that bound them.
 
+use crate::NAMES;
+use crate::disk::fsync_ms;
 use crate::load::Load;
 use crate::rounds::{Figures, ROUND_LENGTH, alternate, print_head, print_row};
 use crate::servers::{Kind, ServerProcess};
-use crate::{NAMES, fsync_ms};
 
 /// Prints rates, latencies, and the ratios that matter.
 pub fn run(connection_counts: &[usize]) {

@@ -42,7 +42,8 @@ impl Cluster {
         cluster
     }
 
-    fn url_of(&self, database: &str) -> String {
+    /// The URL of one of its databases.
+    pub fn url_of(&self, database: &str) -> String {
         format!("{}/{database}", self.url)
     }
 
@@ -69,12 +70,17 @@ impl Cluster {
         url
     }
 
-    /// Processor time of all of its processes so far.
-    pub fn processor_seconds(&self) -> f64 {
+    /// All of its processes.
+    pub fn pids(&self) -> Vec<u32> {
         let path = format!("/proc/{0}/task/{0}/children", self.process.pid);
         let children = std::fs::read_to_string(path).expect("Linux says so");
         let children = children.split_whitespace().filter_map(|pid| pid.parse().ok());
-        processor_seconds_of(self.process.pid) + children.map(processor_seconds_of).sum::<f64>()
+        std::iter::once(self.process.pid).chain(children).collect()
+    }
+
+    /// Processor time of all of its processes so far.
+    pub fn processor_seconds(&self) -> f64 {
+        self.pids().into_iter().map(processor_seconds_of).sum()
     }
 
     /// Runs the same transaction from clients of its own: the most that one

@@ -133,6 +133,10 @@ impl ServerProcess {
         self.address
     }
 
+    pub fn pid(&self) -> u32 {
+        self.child.id()
+    }
+
     /// The key of a new token, on the server's own SQLite database.
     pub fn token(&self) -> String {
         let mut command = Kind::Cls.program();
@@ -144,11 +148,11 @@ impl ServerProcess {
 
     /// Processor time used so far, in seconds.
     pub fn processor_seconds(&self) -> f64 {
-        processor_seconds_of(self.child.id())
+        processor_seconds_of(self.pid())
     }
 
     pub fn resident_kib(&self) -> u64 {
-        let status = std::fs::read_to_string(format!("/proc/{}/status", self.child.id())).expect("it runs");
+        let status = std::fs::read_to_string(format!("/proc/{}/status", self.pid())).expect("it runs");
         let line = status
             .lines()
             .find_map(|line| line.strip_prefix("VmRSS:"))
