@@ -8,8 +8,7 @@ use std::path::{Path, PathBuf};
 use rustix::fs::{CWD, Gid, RenameFlags, Uid, renameat_with};
 use rustix::io::Errno;
 
-use super::JOURNAL;
-use crate::db::sqlite::open_file::beside;
+use crate::db::sqlite::open_file::{JOURNAL, beside};
 
 /// One that is still being written, under a name for the time being. Dropped
 /// without having been placed, it is removed.

@@ -15,6 +15,7 @@ use percent_encoding::{AsciiSet, CONTROLS, percent_encode};
 use crate::db::catalog::AnyConnection;
 use crate::db::database::{DatabaseError, IfMissing};
 use crate::db::migrations::{HISTORY_TABLE, Migrations};
+use crate::db::sqlite::open_file::{JOURNAL, beside};
 use crate::db::{Ownership, SqliteStore, StoreError, TokenTable};
 use crate::limits::BUSY_WAIT_MAX;
 
@@ -39,6 +40,7 @@ impl SqliteDatabase {
             path: path.clone(),
             reason: e.to_string(),
         };
+        undo_unfinished(&path);
         if !probe(&path, if_missing)? {
             let conn = SqliteConnection::establish(":memory:").map_err(refused)?;
             return Ok(Self { path, conn });
@@ -137,6 +139,22 @@ pub(in crate::db) fn is_marked_as_own(path: &Path) -> io::Result<bool> {
 pub(in crate::db) fn has_table(conn: &mut SqliteConnection, name: &str) -> QueryResult<bool> {
     let count = sql::<BigInt>("SELECT count(*) FROM sqlite_schema WHERE type = 'table' AND name = ");
     Ok(count.bind::<Text, _>(name).get_result::<i64>(conn)? > 0)
+}
+
+/// Undoes what a transaction has written that was cut off before the database was
+/// in WAL mode: a migration. Until then the file may look damaged or not be known
+/// for a database at all, and nobody can read it who may not write.
+fn undo_unfinished(path: &Path) {
+    let is_there = |path: &Path| std::fs::metadata(path).is_ok_and(|metadata| metadata.len() > 0);
+    if !is_there(&beside(path, JOURNAL)) || !path.exists() {
+        return;
+    }
+    // SQLite does it before it reads, if it finds that nobody is at it. What is wrong then is found right after this.
+    let undone = SqliteConnection::establish(&uri(path, "rw")).map(|mut conn| {
+        let tables = sql::<BigInt>("SELECT count(*) FROM sqlite_schema").get_result::<i64>(&mut conn);
+        tables.map_err(|e| e.to_string())
+    });
+    log::debug!("{} was cut off in a transaction: {undone:?}", path.display());
 }
 
 /// Whether there is a file to open, after making one if that is wanted.

@@ -285,6 +285,10 @@ pub(in crate::db) const LOG: &str = "-wal";
 /// The same for the index of the log, which its users share.
 pub(in crate::db) const LOG_INDEX: &str = "-shm";
 
+/// The same for what it needs to undo a transaction, in a database that is not in
+/// WAL mode: before a server has opened it.
+pub(in crate::db) const JOURNAL: &str = "-journal";
+
 /// The file that has `suffix` behind the name of the one at `path`.
 pub(in crate::db) fn beside(path: &Path, suffix: &str) -> PathBuf {
     let mut name = path.as_os_str().to_owned();
