@@ -6,6 +6,7 @@ mod access;
 mod admin;
 mod clients;
 mod conformance;
+mod crash;
 mod faults;
 mod history;
 mod hostile;
