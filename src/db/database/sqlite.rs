@@ -51,7 +51,11 @@ impl SqliteDatabase {
         drop(open_to_read(&path)?);
         let conn = SqliteConnection::establish(&uri(&path, "rw")).map_err(refused)?;
         let mut database = Self { path, conn };
-        database.batch_execute(&format!("PRAGMA busy_timeout = {};", BUSY_WAIT_MAX.as_millis()))?;
+        // Before a server has opened it, a commit is the removal of a file, which FULL does not wait for.
+        let busy_timeout = BUSY_WAIT_MAX.as_millis();
+        database.batch_execute(&format!(
+            "PRAGMA busy_timeout = {busy_timeout}; PRAGMA synchronous = EXTRA;"
+        ))?;
         Ok(database)
     }
 
