@@ -45,7 +45,7 @@ struct control {
     volatile int64_t places;    /* on files of these kinds */
     volatile int64_t pass;      /* after so many that pass */
     volatile int64_t error;     /* with this errno; 0: only half of a write is done */
-    volatile int64_t lasting;   /* 1: and all after it */
+    volatile int64_t times;     /* so many fail */
     volatile int64_t failed;    /* how many did, since it was armed */
 };
 
@@ -173,7 +173,7 @@ static int fails(int call, int place)
         control->pass--;
         return 0;
     }
-    if (control->failed && !control->lasting)
+    if (control->failed >= control->times)
         return 0;
     control->failed++;
     errno = control->error;

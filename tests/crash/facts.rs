@@ -248,7 +248,7 @@ impl Facts {
         }
     }
 
-    fn require_tokens(&self, rows: &Rows, position: u64) -> Result<(), String> {
+    pub fn require_tokens(&self, rows: &Rows, position: u64) -> Result<(), String> {
         for token in &self.tokens {
             let found = rows.tokens.get(&token.name);
             let (may_be, must_be) = (token.asked < position, token.made <= position);

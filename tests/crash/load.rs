@@ -83,6 +83,27 @@ impl<'s> Worker<'s> {
         &self.facts
     }
 
+    /// Whether a lock that nobody holds is granted.
+    pub fn is_served(&mut self) -> bool {
+        self.take_new_name();
+        self.free.pop().is_some_and(|name| {
+            let asked = self.take(name, "", &[200]);
+            asked.is_ok() && self.facts.holds.last().is_some_and(|hold| hold.granted_at().is_some())
+        })
+    }
+
+    /// One that it holds.
+    pub fn any_held(&self) -> Option<&str> {
+        let hold = self.held.first()?;
+        Some(&self.facts.holds[*hold].name)
+    }
+
+    /// The status with which a resource is shown, and whether it is said to be held.
+    pub fn look(&mut self, name: &str) -> (u16, bool) {
+        let answer = self.client.get(&format!("/resources/{name}/"));
+        (answer.status, answer.body.contains("\"locked\":true"))
+    }
+
     fn take_new_name(&mut self) {
         let name = format!("{}-{}", self.prefix, self.names);
         self.names += 1;

@@ -7,7 +7,9 @@
 //! then is held against it (`facts.rs`).
 
 mod chance;
+mod commands;
 mod disk;
+mod errors;
 mod facts;
 mod load;
 mod points;

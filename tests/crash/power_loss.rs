@@ -6,7 +6,8 @@ use std::time::Duration;
 
 use rustix::process::Signal;
 
-use crate::crash::facts::{Facts, Standing, Token};
+use crate::crash::commands::{make_token, revoke};
+use crate::crash::facts::{Facts, Standing};
 use crate::crash::load::Worker;
 use crate::crash::points::{Point, count, find_loss, seed};
 use crate::crash::recording::{self, Event};
@@ -47,29 +48,6 @@ fn load(shim: &Shim, server: &Server, round: usize, steps: usize) -> Facts {
         facts.add(worked);
     }
     facts
-}
-
-pub fn run(cls: &Cls, arguments: &[&str]) {
-    let output = cls.run(arguments);
-    let stderr = String::from_utf8_lossy(&output.stderr);
-    assert!(output.status.success(), "{arguments:?}: {stderr}");
-}
-
-pub fn make_token(shim: &Shim, name: &str) -> Token {
-    let asked = shim.position();
-    run(&shim.cls(), &["createtoken", name]);
-    Token {
-        name: name.to_owned(),
-        asked,
-        made: shim.position(),
-        revoked: None,
-    }
-}
-
-pub fn revoke(shim: &Shim, token: &mut Token) {
-    let asked = shim.position();
-    run(&shim.cls(), &["revoketoken", &token.name]);
-    token.revoked = Some((asked, shim.position()));
 }
 
 /// Whether pages of the log were written back while a server ran.

@@ -18,6 +18,9 @@ pub const ENOSPC: i64 = 28;
 /// No error: of a write only the first half is done.
 pub const HALF: i64 = 0;
 
+/// For as long as nobody calls it off.
+pub const LASTING: i64 = i64::MAX;
+
 /// Kinds of calls, as the library numbers them.
 pub mod call {
     pub const READ: i64 = 1;
@@ -47,8 +50,8 @@ pub struct Fault {
     /// Calls of these that pass before the first that fails.
     pub pass: i64,
     pub error: i64,
-    /// Whether all after it fail too.
-    pub lasting: bool,
+    /// So many fail.
+    pub times: i64,
 }
 
 /// Size of the library's `struct control`.
@@ -122,14 +125,7 @@ impl Shim {
     /// From now on, until it is called off.
     pub fn fail(&self, fault: Fault) {
         self.call_off();
-        let words = [
-            fault.calls,
-            fault.places,
-            fault.pass,
-            fault.error,
-            i64::from(fault.lasting),
-            0,
-        ];
+        let words = [fault.calls, fault.places, fault.pass, fault.error, fault.times, 0];
         let bytes: Vec<u8> = words.iter().flat_map(|word| word.to_ne_bytes()).collect();
         self.control.write_all_at(&bytes, 8).expect("it can be written");
         self.control
