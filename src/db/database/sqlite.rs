@@ -15,7 +15,7 @@ use percent_encoding::{AsciiSet, CONTROLS, percent_encode};
 use crate::db::catalog::AnyConnection;
 use crate::db::database::{DatabaseError, IfMissing};
 use crate::db::migrations::{HISTORY_TABLE, Migrations};
-use crate::db::sqlite::open_file::{JOURNAL, beside};
+use crate::db::sqlite::open_file::{JOURNAL, LOG, LogRoom, beside, settle_log};
 use crate::db::{Ownership, SqliteStore, StoreError, TokenTable};
 use crate::limits::BUSY_WAIT_MAX;
 
@@ -47,15 +47,23 @@ impl SqliteDatabase {
         }
         // SQLite follows links, and looks for the log beside the file that it finds.
         let path = path.canonicalize().map_err(|e| DatabaseError::unusable(&path, e))?;
-        // Read-only: closing it again after a refusal must not write to a damaged file.
-        drop(open_to_read(&path)?);
+        // Read-only: closing it again after a refusal must not write to a damaged file. Dropped last: see settle_log.
+        let mut reader = open_to_read(&path)?;
         let conn = SqliteConnection::establish(&uri(&path, "rw")).map_err(refused)?;
         let mut database = Self { path, conn };
         // Before a server has opened it, a commit is the removal of a file, which FULL does not wait for.
-        let busy_timeout = BUSY_WAIT_MAX.as_millis();
         database.batch_execute(&format!(
-            "PRAGMA busy_timeout = {busy_timeout}; PRAGMA synchronous = EXTRA;"
+            "PRAGMA busy_timeout = {}; PRAGMA synchronous = EXTRA;",
+            BUSY_WAIT_MAX.as_millis()
         ))?;
+        // A server that runs has done it.
+        if is_filled(&beside(&database.path, LOG)) && Ownership::take(&database.path).is_ok() {
+            let settled = settle_log(&mut reader, &mut database.conn, &database.path, LogRoom::Leave);
+            settled.map_err(|error| DatabaseError::Refused {
+                path: database.path.clone(),
+                reason: error.to_string(),
+            })?;
+        }
         Ok(database)
     }
 
@@ -149,8 +157,7 @@ pub(in crate::db) fn has_table(conn: &mut SqliteConnection, name: &str) -> Query
 /// in WAL mode: a migration. Until then the file may look damaged or not be known
 /// for a database at all, and nobody can read it who may not write.
 fn undo_unfinished(path: &Path) {
-    let is_there = |path: &Path| std::fs::metadata(path).is_ok_and(|metadata| metadata.len() > 0);
-    if !is_there(&beside(path, JOURNAL)) || !path.exists() {
+    if !is_filled(&beside(path, JOURNAL)) || !path.exists() {
         return;
     }
     // SQLite does it before it reads, if it finds that nobody is at it. What is wrong then is found right after this.
@@ -159,6 +166,11 @@ fn undo_unfinished(path: &Path) {
         tables.map_err(|e| e.to_string())
     });
     log::debug!("{} was cut off in a transaction: {undone:?}", path.display());
+}
+
+/// Whether there is a file, and something in it.
+fn is_filled(path: &Path) -> bool {
+    std::fs::metadata(path).is_ok_and(|metadata| metadata.len() > 0)
 }
 
 /// Whether there is a file to open, after making one if that is wanted.
