@@ -3,6 +3,7 @@
 use std::time::{Duration, Instant};
 
 use crate::crash::chance::Chance;
+use crate::crash::facts::Facts;
 use crate::crash::load::Worker;
 use crate::crash::points::{count, find_loss, seed};
 use crate::crash::power_loss::answers;
@@ -92,9 +93,8 @@ fn suffer(shim: &Shim, server: &Server, worker: &mut Worker<'_>, fault: Fault) -
     failed > 0
 }
 
-fn must_lose_nothing(shim: &Shim, worker: Worker<'_>, points: usize) {
-    let facts = worker.into_facts();
-    let tried = find_loss(&shim.log(), &answers(&facts), count(points), |directory, point| {
+fn must_lose_nothing(shim: &Shim, facts: &Facts, points: usize) {
+    let tried = find_loss(&shim.log(), &answers(facts), points, |directory, point| {
         let database = directory.join("db.sqlite3");
         start(&database)?;
         facts.require(&Rows::read(&database), point.position)
@@ -121,7 +121,7 @@ fn a_call_that_fails_costs_no_more_than_a_503_and_nothing_is_lost_then_or_by_a_p
         faults.len()
     );
     server.kill();
-    must_lose_nothing(&shim, worker, 150);
+    must_lose_nothing(&shim, &worker.into_facts(), count(150));
 }
 
 #[test]
@@ -146,5 +146,84 @@ fn a_log_that_cannot_be_written_back_is_kept_until_it_can() {
 
     worker.go_on(20);
     server.kill();
-    must_lose_nothing(&shim, worker, 60);
+    must_lose_nothing(&shim, &worker.into_facts(), count(60));
+}
+
+#[test]
+fn a_server_killed_while_nothing_can_be_synced_leaves_nothing_that_a_later_power_loss_takes_away() {
+    let shim = Shim::new();
+    let mut facts = Facts::default();
+    let mut server = shim.cls().start();
+
+    for round in 0..count(8) {
+        let mut worker = Worker::connect(&shim, server.address, &format!("k{round}"), seed() + round as u64);
+        worker.go_on(STEPS);
+        shim.fail(Fault {
+            calls: call::SYNC,
+            places: place::LOG,
+            pass: round as i64 % 3,
+            error: EIO,
+            times: LASTING,
+        });
+        worker.go_on(STEPS);
+        server.kill();
+        shim.call_off();
+        server = shim.cls().start();
+        let mut after = Worker::connect(&shim, server.address, &format!("l{round}"), seed() + round as u64);
+        after.go_on(STEPS);
+        facts.add(worker.into_facts());
+        facts.add(after.into_facts());
+    }
+
+    server.kill();
+    must_lose_nothing(&shim, &facts, count(100));
+}
+
+#[test]
+fn a_first_start_on_a_failing_disk_is_refused_or_as_good_as_any() {
+    const CALLS: i64 = call::WRITE | call::SYNC | call::READ | call::CREATE | call::UNLINK | call::RESIZE;
+    /// As many as there are in a start, and some commits.
+    const PASSES: usize = 500;
+    let mut chance = Chance::of(seed());
+    let mut refused = 0;
+    let rounds = count(20).min(PASSES * 2);
+    for _ in 0..rounds {
+        let shim = Shim::new();
+        let fault = match chance.one_in(3) {
+            // SQLite itself does not look at what comes of these.
+            true => Fault {
+                calls: call::SYNC,
+                places: place::DIRECTORY,
+                pass: chance.among(0..24) as i64,
+                error: EIO,
+                times: LASTING,
+            },
+            false => Fault {
+                calls: CALLS,
+                places: place::ANY,
+                pass: chance.among(0..PASSES) as i64,
+                error: [EIO, ENOSPC][chance.among(0..2)],
+                times: [1, 3, LASTING][chance.among(0..3)],
+            },
+        };
+        shim.fail(fault);
+        let started = shim.cls().try_start(&["runserver", "127.0.0.1:0"]);
+        let mut facts = Facts::default();
+        match started {
+            Ok(server) => facts.add(Worker::connect(&shim, server.address, "a", seed()).work(STEPS)),
+            Err(said) => {
+                refused += 1;
+                let last = said.lines().last().unwrap_or_default();
+                assert!(last.starts_with("cls: "), "{fault:?}: {said}");
+            }
+        }
+        shim.call_off();
+        let server = shim.cls().try_start(&["runserver", "127.0.0.1:0"]);
+        let server = server.unwrap_or_else(|said| panic!("not started after {fault:?}: {said}"));
+        facts.add(Worker::connect(&shim, server.address, "b", seed()).work(STEPS));
+        drop(server);
+        must_lose_nothing(&shim, &facts, 6);
+    }
+    eprintln!("{refused} of {rounds}");
+    assert!((1..rounds).contains(&refused), "{refused} of {rounds} were refused");
 }

@@ -12,6 +12,7 @@ mod disk;
 mod errors;
 mod facts;
 mod load;
+mod made_disk;
 mod points;
 mod power_loss;
 mod recording;
