@@ -190,7 +190,6 @@ fn a_first_start_on_a_failing_disk_is_refused_or_as_good_as_any() {
     for _ in 0..rounds {
         let shim = Shim::new();
         let fault = match chance.one_in(3) {
-            // SQLite itself does not look at what comes of these.
             true => Fault {
                 calls: call::SYNC,
                 places: place::DIRECTORY,
@@ -224,6 +223,29 @@ fn a_first_start_on_a_failing_disk_is_refused_or_as_good_as_any() {
         drop(server);
         must_lose_nothing(&shim, &facts, 6);
     }
-    eprintln!("{refused} of {rounds}");
     assert!((1..rounds).contains(&refused), "{refused} of {rounds} were refused");
+}
+
+#[test]
+fn a_directory_that_cannot_be_synced_is_not_served_from() {
+    let shim = Shim::new();
+    assert!(shim.cls().run(&["migrate"]).status.success());
+    shim.fail(Fault {
+        calls: call::SYNC,
+        places: place::DIRECTORY,
+        pass: 0,
+        error: EIO,
+        times: LASTING,
+    });
+
+    let said = shim
+        .cls()
+        .try_start(&["runserver", "127.0.0.1:0"])
+        .map(|server| server.address);
+
+    let said = said.expect_err("a log without a name would be lost");
+    assert!(said.contains("cannot sync the directory"), "{said}");
+    shim.call_off();
+    let server = shim.cls().start();
+    assert!(Worker::connect(&shim, server.address, "a", seed()).is_served());
 }

@@ -1,6 +1,5 @@
 //! Crashes: where the power is lost, and what is asked of the disk afterwards.
 
-use std::collections::HashSet;
 use std::fmt;
 use std::path::Path;
 
@@ -32,14 +31,14 @@ pub fn seed() -> u64 {
     number("CRASH_SEED", 1)
 }
 
-/// How many crashes a test tries, `ordinary` of CRASH_POINTS=1000 ordinary ones.
+/// How often a test tries, which is `ordinary` of all that is tried ordinarily.
 pub fn count(ordinary: usize) -> usize {
     let points = number("CRASH_POINTS", ORDINARY_POINTS as u64) as usize;
     (points * ordinary).div_ceil(ORDINARY_POINTS)
 }
 
-/// CRASH_POINTS, if it is not set.
-pub const ORDINARY_POINTS: usize = 400;
+/// CRASH_POINTS, if it is not set: how many crashes all tests try together, about.
+const ORDINARY_POINTS: usize = 1_000;
 
 /// The power is lost when so many events have happened.
 #[derive(Clone, Copy, Debug)]
@@ -103,8 +102,6 @@ pub struct Tried {
     pub crashes: usize,
     /// Those at which something may have been on disk or not.
     pub open: usize,
-    /// Different places in the log.
-    pub places: usize,
 }
 
 /// Loses the power `count` times and has `check` look at a directory with what
@@ -118,7 +115,6 @@ pub fn find_loss(
 ) -> Result<Tried, String> {
     let events = recording::read(log);
     let points = points(&events, answers, count, seed());
-    let places: HashSet<_> = points.iter().map(|point| point.events).collect();
     let results: Vec<_> = std::thread::scope(|scope| {
         let (events, points, check) = (&events, &points, &check);
         let threads: Vec<_> = (0..THREADS)
@@ -131,7 +127,6 @@ pub fn find_loss(
     });
     let mut tried = Tried {
         crashes: points.len(),
-        places: places.len(),
         open: 0,
     };
     for result in results {

@@ -2,6 +2,7 @@
 
 use std::collections::HashMap;
 use std::path::Path;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use rustix::process::Signal;
@@ -13,11 +14,13 @@ use crate::crash::points::{Point, count, find_loss, seed};
 use crate::crash::recording::{self, Event};
 use crate::crash::rows::{EventRow, Rows, start};
 use crate::crash::shim::Shim;
-use crate::support::{Cls, Server};
+use crate::support::{Cls, Server, eventually};
 
 const WORKERS: usize = 6;
 /// Crashes between two that a real server is started after.
 const SERVER_EVERY: usize = 20;
+/// What is asked between one crash and the next.
+const STEPS_AGAIN: usize = 8;
 /// Locks that are renewed together until the log has been written back.
 const LOCKS_TOGETHER: usize = 300;
 
@@ -90,7 +93,7 @@ fn record() -> Story {
     facts.add(std::thread::scope(|scope| {
         let beside = scope.spawn(|| load(&shim, &server, 4, 1_000));
         let enough = shim.position() + 1_000_000;
-        crate::support::eventually("enough is under way", Duration::from_secs(20), || {
+        eventually("enough is under way", Duration::from_secs(20), || {
             shim.position() > enough
         });
         // Not a power loss: what was written stays.
@@ -182,17 +185,15 @@ fn require_of_server(facts: &Facts, directory: &Path, position: u64) -> Result<(
 
 #[test]
 fn nothing_acknowledged_is_lost_wherever_the_power_is_cut() {
-    let t0 = std::time::Instant::now();
     let story = record();
-    eprintln!("recorded {:?} {} bytes", t0.elapsed(), story.log.len());
     let end = story.log.len() as u64;
     let acknowledged = story.facts.acknowledged(end);
     assert!(acknowledged > 300, "a test of nothing: {acknowledged}");
 
-    let servers = std::sync::atomic::AtomicUsize::new(0);
+    let servers = AtomicUsize::new(0);
     let tried = find_loss(&story.log, &story.answers(), count(200), |directory, point| {
         story.require(directory, point)?;
-        let number = servers.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
+        let number = servers.fetch_add(1, Ordering::Relaxed);
         match number % SERVER_EVERY {
             0 => require_of_server(&story.facts, directory, point.position),
             _ => Ok(()),
@@ -200,6 +201,44 @@ fn nothing_acknowledged_is_lost_wherever_the_power_is_cut() {
     });
     let tried = tried.unwrap_or_else(|loss| panic!("{loss}"));
 
-    eprintln!("{tried:?}, {acknowledged} facts {:?}", t0.elapsed());
     assert!(tried.open * 2 > tried.crashes, "hardly anything was open: {tried:?}");
+}
+
+/// The power is lost again while a server that was started on `directory` mends
+/// what the first time has left, or goes on from there.
+fn lose_again(directory: &Path, points: usize) -> Result<(), String> {
+    let shim = Shim::beginning_with(directory);
+    start(&directory.join("db.sqlite3"))?;
+    let mut facts = Rows::read(&directory.join("db.sqlite3")).as_facts();
+    let began = shim.position();
+    let server = shim.cls().try_start(&["runserver", "127.0.0.1:0"])?;
+    let worker = Worker::connect(&shim, server.address, "again", seed());
+    facts.add(worker.work(STEPS_AGAIN));
+    drop(server);
+    let check = |directory: &Path, point: &Point| {
+        if point.position < began {
+            return Ok(());
+        }
+        let database = directory.join("db.sqlite3");
+        start(&database)?;
+        facts.require(&Rows::read(&database), point.position)
+    };
+    find_loss(&shim.log(), &answers(&facts), points, check).map(drop)
+}
+
+#[test]
+fn the_power_may_be_cut_again_while_a_server_mends_what_was_left() {
+    let shim = Shim::new();
+    let mut server = shim.cls().start();
+    let mut facts = load(&shim, &server, 0, 10);
+    server.kill();
+    server = shim.cls().start();
+    facts.add(load(&shim, &server, 1, 5));
+    server.kill();
+
+    let tried = find_loss(&shim.log(), &answers(&facts), count(20), |directory, _| {
+        lose_again(directory, 10)
+    });
+
+    tried.map(drop).unwrap_or_else(|loss| panic!("{loss}"));
 }

@@ -120,6 +120,19 @@ pub fn read(log: &[u8]) -> Vec<At<'_>> {
     events
 }
 
+/// Appends a record to a log that begins with files that are there already.
+pub fn append(log: &mut Vec<u8>, kind: i64, file: Inode, length: usize, names: &[u8], data: &[u8]) {
+    log.extend((kind as u32).to_ne_bytes());
+    log.extend(0_u32.to_ne_bytes());
+    for long in [file, 0, length as u64] {
+        log.extend(long.to_ne_bytes());
+    }
+    log.extend((names.len() as u32).to_ne_bytes());
+    log.extend((data.len() as u32).to_ne_bytes());
+    log.extend(names);
+    log.extend(data);
+}
+
 fn listing(mut data: &[u8]) -> Vec<(&str, Inode)> {
     let mut entries = Vec::new();
     while let Some((inode, rest)) = data.split_first_chunk::<8>() {

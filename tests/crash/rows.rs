@@ -9,7 +9,7 @@ use diesel::prelude::*;
 use diesel::sql_types::{BigInt, Bool, Nullable, Text};
 use diesel::sqlite::SqliteConnection;
 
-use crate::crash::facts::End;
+use crate::crash::facts::{End, Facts, Hold, Token, Verdict};
 
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Row {
@@ -58,6 +58,33 @@ impl Rows {
     pub fn read(database: &Path) -> Self {
         let mut conn = SqliteConnection::establish(&database.display().to_string()).expect("it can be opened");
         Self::read_from(&mut conn).expect("the tables are there")
+    }
+
+    /// What is so before a log begins, and stays.
+    pub fn as_facts(&self) -> Facts {
+        let held = self.resources.iter().filter_map(|(name, row)| {
+            Some(Hold {
+                name: name.clone(),
+                key: row.locked_by.clone()?,
+                asked: 0,
+                verdict: Verdict::Granted {
+                    at: 0,
+                    token: row.token,
+                    end: row.end,
+                },
+                changes: Vec::new(),
+            })
+        });
+        let tokens = self.tokens.iter().map(|(name, is_revoked)| Token {
+            name: name.clone(),
+            asked: 0,
+            made: 0,
+            revoked: is_revoked.then_some((0, 0)),
+        });
+        Facts {
+            holds: held.collect(),
+            tokens: tokens.collect(),
+        }
     }
 
     fn read_from(conn: &mut SqliteConnection) -> QueryResult<Self> {

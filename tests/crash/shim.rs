@@ -2,13 +2,14 @@
 //! told what is to fail, and its log.
 
 use std::fs::{self, File, OpenOptions};
-use std::os::unix::fs::FileExt;
+use std::os::unix::fs::{FileExt, MetadataExt};
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::OnceLock;
 
 use tempfile::TempDir;
 
+use crate::crash::recording;
 use crate::support::Cls;
 
 /// An error number of Linux.
@@ -37,7 +38,6 @@ pub mod call {
 pub mod place {
     pub const DATABASE: i64 = 1;
     pub const LOG: i64 = 2;
-    pub const JOURNAL: i64 = 4;
     pub const DIRECTORY: i64 = 8;
     pub const ANY: i64 = 31;
 }
@@ -75,6 +75,32 @@ impl Shim {
         control.set_len(CONTROL_BYTES).expect("it can be made longer");
         File::create(outer.path().join("log")).expect("a file in it");
         Self { outer, control }
+    }
+
+    /// One whose directory has the files of another, all of it on disk.
+    pub fn beginning_with(files: &Path) -> Self {
+        let shim = Self::new();
+        let mut names = Vec::new();
+        for entry in fs::read_dir(files).expect("a directory") {
+            let entry = entry.expect("an entry");
+            let name = entry.file_name().into_string().expect("names are text");
+            let copy = shim.directory().join(&name);
+            fs::copy(entry.path(), &copy).expect("there is room");
+            names.push((name, fs::metadata(copy).expect("it is there").ino()));
+        }
+        let mut log = Vec::new();
+        for (name, inode) in &names {
+            let content = fs::read(shim.directory().join(name)).expect("it is there");
+            recording::append(&mut log, call::CREATE, *inode, 0, name.as_bytes(), &[]);
+            recording::append(&mut log, call::WRITE, *inode, content.len(), &[], &content);
+            recording::append(&mut log, call::SYNC, *inode, 0, &[], &[]);
+        }
+        let listed = names
+            .iter()
+            .flat_map(|(name, inode)| [&inode.to_ne_bytes()[..], name.as_bytes(), &[0]].concat());
+        recording::append(&mut log, call::SYNC, 0, 0, &[], &listed.collect::<Vec<_>>());
+        fs::write(shim.outer.path().join("log"), log).expect("there is room");
+        shim
     }
 
     /// The directory, absolute and without links.
