@@ -88,7 +88,8 @@ pub struct PostgresStore {
     /// Whether events are recorded.
     history: History,
     /// Where the next look for idle rows begins.
-    prune_after: String,
+    prune_after: i64,
+    events_deleted: tidy::EventsDeleted,
     conn: Option<PgConnection>,
     /// The number of the session at the server.
     backend_pid: i32,
@@ -124,7 +125,8 @@ impl PostgresStore {
             beat: Some(Instant::now()),
             forgot_silent: None,
             history: History::Off,
-            prune_after: String::new(),
+            prune_after: 0,
+            events_deleted: tidy::EventsDeleted::default(),
             conn: Some(conn),
             backend_pid,
             watchdog,
@@ -309,7 +311,7 @@ impl Store for PostgresStore {
     }
 
     fn prune_events(&mut self, rows_max: usize, kept: Kept) -> Result<usize, StoreError> {
-        self.with_connection(|_, conn| tidy::prune_events(conn, rows_max, kept))
+        self.with_connection(|store, conn| tidy::prune_events(conn, &mut store.events_deleted, rows_max, kept))
     }
 
     fn beat(&mut self, call: bool) -> Result<Standing, StoreError> {

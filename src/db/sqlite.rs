@@ -58,7 +58,7 @@ pub struct SqliteStore {
     /// How many there are, about; `None` if nobody has counted them.
     events: Option<i64>,
     /// Where the next look for idle rows begins.
-    prune_after: String,
+    prune_after: i64,
     conn: Option<OpenFile>,
     /// The file that was last served from.
     served: Arc<Identity>,
@@ -99,7 +99,7 @@ impl SqliteStore {
             last_place: Place::NONE,
             history: History::Off,
             events: None,
-            prune_after: String::new(),
+            prune_after: 0,
             conn: Some(conn),
             reopened: Instant::now(),
             failure: String::new(),
@@ -251,29 +251,28 @@ impl Store for SqliteStore {
         self.with_connection(|store, conn| {
             let idle = Duration::from_secs(u64::from(idle_days) * 24 * 3600);
             let deadline_us = store.clock.now().as_us() - idle.as_micros() as i64;
-            let rows: Vec<(String, Option<i64>)> = resources::table
-                .select((resources::name, resources::released_at_us))
-                .filter(resources::name.gt(&store.prune_after))
-                .order(resources::name)
+            let rows: Vec<(i64, Option<i64>)> = resources::table
+                .select((resources::id, resources::released_at_us))
+                .filter(resources::id.gt(store.prune_after))
+                .order(resources::id)
                 .limit(rows_max as i64)
                 .load(&mut conn.conn)
                 .map_err(failed)?;
             let idle = |released_at_us: &Option<i64>| released_at_us.is_some_and(|at_us| at_us < deadline_us);
             let any_idle = rows.iter().any(|(_, released_at_us)| idle(released_at_us));
-            let from = match rows.last() {
-                Some((last, _)) if rows.len() == rows_max => std::mem::replace(&mut store.prune_after, last.clone()),
-                _ => std::mem::take(&mut store.prune_after),
-            };
+            let next = rows.last().filter(|_| rows.len() == rows_max).map_or(0, |(id, _)| *id);
+            let from = std::mem::replace(&mut store.prune_after, next);
             let Some((to, _)) = rows.last().filter(|_| any_idle) else {
                 return Ok(0);
             };
             // One statement is one transaction, and it looks again: nothing that was taken meanwhile goes.
             let doomed = resources::table
-                .filter(resources::name.gt(from).and(resources::name.le(to)))
+                .filter(resources::id.gt(from).and(resources::id.le(to)))
                 .filter(resources::locked_by.is_null())
                 .filter(resources::released_at_us.lt(deadline_us));
             let pruned = diesel::delete(doomed).execute(&mut conn.conn).map_err(begin_failed)?;
-            conn.rows.clear();
+            // Not the others: this is done every second.
+            conn.rows.forget(from, *to);
             Ok(pruned)
         })
     }

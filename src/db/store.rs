@@ -88,9 +88,11 @@ pub trait Store: Send {
     /// but was not cleared.
     fn expired(&mut self, rows_max: usize, lock_delay: Duration) -> Result<Vec<ResourceName>, StoreError>;
 
-    /// Looks at the next `rows_max` rows, in the order of names and round
-    /// again, and deletes those that have been free for `idle_days`. Returns
-    /// how many. Tokens rise all the same: the counter is not in the row.
+    /// Looks at the next `rows_max` rows, in the order in which they were made
+    /// and round again, and deletes those that have been free for `idle_days`.
+    /// Returns how many. Rows that were made one after another lie side by side
+    /// in the file; in the order of names each would be a page of its own.
+    /// Tokens rise all the same: the counter is not in the row.
     fn prune(&mut self, rows_max: usize, idle_days: u32) -> Result<usize, StoreError>;
 
     /// From now on, what happens is recorded or not; at first it is not.

@@ -10,14 +10,14 @@ mod own_work;
 mod reads;
 mod upkeep;
 
-use std::collections::HashSet;
+use std::collections::BTreeSet;
 use std::process;
 use std::sync::Arc;
 use std::sync::mpsc::{Receiver, RecvTimeoutError, sync_channel};
 use std::thread::{self, Builder, JoinHandle};
 use std::time::{Duration, Instant};
 
-use crate::db::{Askers, Store, StoreError};
+use crate::db::{Askers, Listener, Store, StoreError};
 use crate::engine::counting::Counting;
 use crate::engine::decisions::{Decisions, LinesToTell};
 use crate::engine::hearing::Hearing;
@@ -27,7 +27,7 @@ use crate::engine::policy::Policy;
 use crate::engine::shared::Shared;
 use crate::engine::suspects::Suspects;
 use crate::engine::tasks::Work;
-use crate::engine::{Engine, Unavailable, listening};
+use crate::engine::{Engine, Unavailable, listening, time};
 use crate::limits::{
     BATCH_OPERATIONS_MAX, HISTORY_PRUNE_INTERVAL, LAST_RETURNS_WAIT_MAX, PRUNE_INTERVAL, SWEEP_INTERVAL,
 };
@@ -59,7 +59,7 @@ pub struct Batcher<S> {
     /// Places that may be at other servers now.
     moved: Vec<(ResourceName, Place)>,
     /// Names whose lines the store may not know as they are.
-    unsettled: HashSet<ResourceName>,
+    unsettled: BTreeSet<ResourceName>,
     /// Names at which a look failed while the store works.
     suspects: Suspects,
     /// Grants to be undone in the next batch: they reached nobody, or their
@@ -112,19 +112,29 @@ impl Drop for AbortOnPanic {
 impl<S: Store + 'static> Batcher<S> {
     /// Starts the thread, and one that listens where other servers may be on
     /// the database. Both end after [`Engine::stop`].
-    pub fn spawn(mut store: S, policy: Policy, metrics: Arc<Metrics>) -> std::io::Result<(Engine, JoinHandle<()>)> {
+    pub fn spawn(store: S, policy: Policy, metrics: Arc<Metrics>) -> std::io::Result<(Engine, JoinHandle<()>)> {
+        let (engine, batcher, listener) = Self::new(store, policy, metrics);
+        if let Some(listener) = listener {
+            listening::spawn(listener, engine.clone(), engine.shared())?;
+        }
+        let thread = Builder::new().name("batcher".to_owned()).spawn(move || {
+            let _guard = AbortOnPanic;
+            batcher.run();
+        })?;
+        Ok((engine, thread))
+    }
+
+    /// The same without threads, for whoever gives the batcher its turns by hand
+    /// and tells the engine what the listener hears.
+    pub fn new(mut store: S, policy: Policy, metrics: Arc<Metrics>) -> (Engine, Self, Option<Box<dyn Listener>>) {
         let (sender, queue) = sync_channel(policy.operations_queued_max);
         let counting = Counting::of(&metrics);
         let shared = Arc::new(Shared::counted_in(metrics));
         shared.note_policy(&policy);
         let engine = Engine::new(sender, Arc::clone(&shared), policy.waiters_max);
         store.record(policy.history);
-        let now = Instant::now();
+        let now = time::now();
         let listener = store.listen();
-        let hearing = listener.is_some().then(|| Hearing::since(now));
-        if let Some(listener) = listener {
-            listening::spawn(listener, engine.clone(), Arc::clone(&shared))?;
-        }
         let batcher = Self {
             store,
             policy,
@@ -136,10 +146,10 @@ impl<S: Store + 'static> Batcher<S> {
             lines: WaitingLines::default(),
             unfinished: Vec::new(),
             timers: LookTimers::default(),
-            hearing,
+            hearing: listener.is_some().then(|| Hearing::since(now)),
             left: Vec::new(),
             moved: Vec::new(),
-            unsettled: HashSet::new(),
+            unsettled: BTreeSet::new(),
             suspects: Suspects::default(),
             returns: Vec::new(),
             failing: None,
@@ -151,38 +161,53 @@ impl<S: Store + 'static> Batcher<S> {
             next_watched_look: now,
             stopping: false,
         };
-        let thread = Builder::new().name("batcher".to_owned()).spawn(move || {
-            let _guard = AbortOnPanic;
-            batcher.run();
-        })?;
-        Ok((engine, thread))
+        (engine, batcher, listener)
     }
 
     fn run(mut self) {
-        while !self.stopping || self.held_over.is_some() || !self.put_off.is_empty() {
-            let submissions = self.collect();
-            if let Some(policy) = self.shared.take_policy() {
-                self.policy = policy;
-                self.store.record(policy.history);
-            }
-            self.take_announcements();
-            self.take_departures();
-            if self.shared.is_draining() {
-                self.dismiss_all();
-            }
-            let idle = submissions.is_empty();
-            self.run_batch(submissions);
-            self.keep_up(idle);
-            self.note_waiting();
-            self.counting.add();
+        while self.goes_on() {
+            let message = self.wait();
+            self.take_turn(message);
         }
-        // Nothing stays granted to nobody over the restart, and no other server waits for anybody here.
+        self.finish(thread::sleep);
+    }
+
+    /// Does what there is to do, if there is anything, and waits for nothing but
+    /// the store. False once it was told to stop: then it has to [`Self::finish`].
+    pub fn turn(&mut self) -> bool {
+        let message = match self.held_over {
+            Some(_) => None,
+            None => self.queue.try_recv().ok(),
+        };
+        if message.is_some() || self.due().is_none_or(|due| due <= time::now()) {
+            self.take_turn(message);
+        }
+        self.goes_on()
+    }
+
+    /// When it has a turn even if nobody asks; `None` is at once.
+    pub fn due(&self) -> Option<Instant> {
+        let has_debts = self.has_debts(|name| !self.suspects.contains(name)) || !self.unfinished.is_empty();
+        if self.failing.is_none() && has_debts || self.held_over.is_some() || !self.put_off.is_empty() {
+            return None;
+        }
+        let due = self.next_upkeep();
+        let due = self.timers.next().map_or(due, |look| due.min(look));
+        let due = self.suspects.next().map_or(due, |look| due.min(look));
+        // After a failure nothing that is overdue is tried again at once; a new operation is.
+        Some(due.max(self.retry_at))
+    }
+
+    /// Ends what it has begun: nothing stays granted to nobody over the restart, and
+    /// no other server waits for anybody here. `pause` waits until the store is
+    /// tried again.
+    pub fn finish(&mut self, pause: impl Fn(Duration)) {
         self.dismiss_all();
         self.take_departures();
-        let give_up_at = Instant::now() + LAST_RETURNS_WAIT_MAX;
-        while self.has_debts(|_| true) && Instant::now() < give_up_at {
+        let give_up_at = time::now() + LAST_RETURNS_WAIT_MAX;
+        while self.has_debts(|_| true) && time::now() < give_up_at {
             if self.failing.is_some() || !self.suspects.is_empty() {
-                thread::sleep(STOPPING_RETRY_INTERVAL);
+                pause(STOPPING_RETRY_INTERVAL);
             }
             self.run_batch(Vec::new());
             self.take_departures();
@@ -191,6 +216,29 @@ impl<S: Store + 'static> Batcher<S> {
             log::debug!("the database was not told of the stop: {error}");
         }
         self.shared.note_end();
+    }
+
+    fn goes_on(&self) -> bool {
+        !self.stopping || self.held_over.is_some() || !self.put_off.is_empty()
+    }
+
+    /// One turn, of which this is the first that was asked.
+    fn take_turn(&mut self, message: Option<Message>) {
+        let submissions = self.collect(message);
+        if let Some(policy) = self.shared.take_policy() {
+            self.policy = policy;
+            self.store.record(policy.history);
+        }
+        self.take_announcements();
+        self.take_departures();
+        if self.shared.is_draining() {
+            self.dismiss_all();
+        }
+        let idle = submissions.is_empty();
+        self.run_batch(submissions);
+        self.keep_up(idle);
+        self.note_waiting();
+        self.counting.add();
     }
 
     fn note_waiting(&self) {
@@ -217,21 +265,15 @@ impl<S: Store + 'static> Batcher<S> {
         is_any_told || self.returns.iter().any(|(name, _)| of(name)) || self.unsettled.iter().any(of)
     }
 
-    /// Waits for something to do and takes it, and whatever else is queued, up to
-    /// what one transaction does.
-    fn collect(&mut self) -> Vec<Submission> {
+    /// Takes what was left for this turn, `message`, and whatever else is queued, up
+    /// to what one transaction does.
+    fn collect(&mut self, message: Option<Message>) -> Vec<Submission> {
         let mut submissions = std::mem::take(&mut self.put_off);
         let mut weight: usize = submissions.iter().map(|submission| submission.wish.weight()).sum();
-        // Those who were just answered have more to ask: where all processors are busy they come first, and the next
-        // commit is shared by more. Where one is idle this returns at once.
-        thread::yield_now();
-        let mut message = match self.held_over.take() {
-            Some(submission) => Some(Message::Submit(submission)),
-            None if weight > 0 => self.queue.try_recv().ok(),
-            None => self.wait(),
-        };
+        // Nothing was taken while there was something held over.
+        let mut message = self.held_over.take().map(Message::Submit).or(message);
         let mut taken = 0;
-        while let Some(received) = message {
+        while let Some(received) = message.take().or_else(|| self.queue.try_recv().ok()) {
             match received {
                 Message::Submit(submission) => {
                     weight += submission.wish.weight();
@@ -248,23 +290,23 @@ impl<S: Store + 'static> Batcher<S> {
             if weight >= BATCH_OPERATIONS_MAX {
                 break;
             }
-            message = self.queue.try_recv().ok();
         }
         self.shared.metrics.queued_operations.sub(taken);
         submissions
     }
 
+    /// Waits for something to do.
     fn wait(&mut self) -> Option<Message> {
-        let has_work = self.has_debts(|name| !self.suspects.contains(name)) || !self.unfinished.is_empty();
-        if self.failing.is_none() && has_work {
-            return self.queue.try_recv().ok();
+        // Those who were just answered have more to ask: where all processors are busy they come first, and the next
+        // commit is shared by more. Where one is idle this returns at once.
+        thread::yield_now();
+        if self.held_over.is_some() {
+            return None;
         }
-        let due = self.next_upkeep();
-        let due = self.timers.next().map_or(due, |look| due.min(look));
-        let due = self.suspects.next().map_or(due, |look| due.min(look));
-        // After a failure nothing that is overdue is tried again at once; a new operation is.
-        let until = due.max(self.retry_at);
-        match self.queue.recv_timeout(until.saturating_duration_since(Instant::now())) {
+        let Some(due) = self.due() else {
+            return self.queue.try_recv().ok();
+        };
+        match self.queue.recv_timeout(due.saturating_duration_since(time::now())) {
             Ok(message) => Some(message),
             Err(RecvTimeoutError::Timeout) => None,
             Err(RecvTimeoutError::Disconnected) => {
@@ -276,7 +318,7 @@ impl<S: Store + 'static> Batcher<S> {
 
     fn take_departures(&mut self) {
         // A line is looked through once, however many have left it.
-        let mut shortened = HashSet::new();
+        let mut shortened = BTreeSet::new();
         for departure in self.shared.take_departures() {
             if departure.grants.is_empty() {
                 shortened.extend(departure.names);
@@ -293,7 +335,7 @@ impl<S: Store + 'static> Batcher<S> {
 
     /// Notes that somebody is in no line any more, without having been served.
     fn note_left(&mut self, waiter: &Waiter<Parked>) {
-        let now = Instant::now();
+        let now = time::now();
         for name in waiter.lines() {
             if self.hearing.is_some() {
                 self.left.push((name.clone(), waiter.place));

@@ -5,10 +5,10 @@
 use std::time::{Duration, Instant};
 
 use crate::clock::Timestamp;
-use crate::engine::Unavailable;
 use crate::engine::messages::{Parked, ReplySender, Submission, Told, Wish};
 use crate::engine::policy::Policy;
 use crate::engine::tasks::{Asker, Task, What};
+use crate::engine::{Unavailable, time};
 use crate::limits::{DEADLOCK_TOLD_FROM, PUT_OFF_MAX};
 use crate::lock::{
     Acquire, Batch, Circle, Ended, HandOver, Likeness, Operation, Outcome, Place, ResourceName, Rows, Rules, Waiter,
@@ -127,7 +127,7 @@ impl Decisions {
         tasks: Vec<Task>,
         lines_to_tell: LinesToTell<'_>,
     ) -> Self {
-        let decided = Instant::now();
+        let decided = time::now();
         let last_place_before = rows.last_place();
         let mut batch = Batch::new(now, policy.rules, rows, lines);
         for row in lines_to_tell.restated {

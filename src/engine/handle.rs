@@ -13,6 +13,7 @@ use crate::engine::counting::refusal;
 use crate::engine::messages::{Departure, InLine, Message, Reply, Submission, Told, Wish};
 use crate::engine::policy::Policy;
 use crate::engine::shared::Shared;
+use crate::engine::time;
 use crate::limits::{DECISION_WAIT_MAX, WATCH_RETRY_INTERVAL};
 use crate::lock::{
     Acquire, BreakLock, FencingToken, Grant, Operation, Outcome, Release, Renew, ResourceName, Snapshot,
@@ -64,7 +65,7 @@ impl Answer {
     /// Errors: [`Unavailable::Late`].
     pub fn require_in_time(&self) -> Result<(), Unavailable> {
         match self {
-            Self::Decided(_, Some(lapses)) if *lapses <= Instant::now() => Err(Unavailable::Late),
+            Self::Decided(_, Some(lapses)) if *lapses <= time::now() => Err(Unavailable::Late),
             _ => Ok(()),
         }
     }
@@ -184,19 +185,20 @@ impl Engine {
             wake.as_mut().enable();
             let snapshot = match self.look(name.clone()).await {
                 // Thousands may be woken at once; those who find no room come again in a moment.
-                Err(Unavailable::Queue) if Instant::now() < deadline => {
+                Err(Unavailable::Queue) if time::now() < deadline => {
                     tokio::time::sleep(WATCH_RETRY_INTERVAL).await;
                     continue;
                 }
                 looked => looked?,
             };
-            let now = Instant::now();
+            let now = time::now();
             if is_news(&snapshot) || now >= deadline || self.shared.is_draining() {
                 return Ok(snapshot);
             }
             let expires = snapshot.expires_in().and_then(|expires_in| now.checked_add(expires_in));
             let until = expires.map_or(deadline, |expires| expires.min(deadline));
             tokio::select! {
+                biased;
                 () = wake => {}
                 () = tokio::time::sleep_until(until.into()) => {}
             }
@@ -268,7 +270,7 @@ impl Engine {
         let Some(reply) = reply else {
             // The batcher drops a request unanswered when its time is over, and else only when its thread ends.
             return match wait_until {
-                Some(deadline) if deadline <= Instant::now() => {
+                Some(deadline) if deadline <= time::now() => {
                     self.shared.metrics.refusals.count(Refusal::Timeout);
                     Ok(Answer::TimedOut)
                 }
@@ -360,8 +362,8 @@ impl Engine {
         self.nudge();
     }
 
-    /// Tells the batcher what other servers announce.
-    pub(super) fn announce(&self, heard: Vec<Announcement>) {
+    /// Tells the batcher what other servers announce, as a listener heard it.
+    pub fn announce(&self, heard: Vec<Announcement>) {
         self.shared.add_announcements(heard);
         self.nudge();
     }
@@ -468,6 +470,6 @@ impl Drop for Pending<'_> {
 /// matter where the clock cannot express it.
 fn deadline(timeout: Duration) -> Instant {
     const FAR_AHEAD: Duration = Duration::from_secs(30 * 365 * 24 * 3600);
-    let now = Instant::now();
+    let now = time::now();
     now.checked_add(timeout).unwrap_or(now + FAR_AHEAD)
 }

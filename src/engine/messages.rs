@@ -5,7 +5,7 @@ use std::time::Instant;
 use tokio::sync::oneshot;
 
 use crate::clock::Timestamp;
-use crate::engine::Unavailable;
+use crate::engine::{Unavailable, time};
 use crate::limits::{BULK_WEIGHT, NAMES_TOGETHER_MAX};
 use crate::lock::{
     Acquire, FencingToken, Label, Operation, Outcome, Owner, Place, ResourceName, Snapshot, StillWaits, Waiter,
@@ -125,7 +125,7 @@ pub(super) struct Parked {
 
 impl StillWaits for Parked {
     fn still_waits(&self) -> bool {
-        !self.reply.is_closed() && Instant::now() < self.wait_until
+        !self.reply.is_closed() && time::now() < self.wait_until
     }
 }
 

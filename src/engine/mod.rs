@@ -72,6 +72,7 @@ mod readiness;
 mod shared;
 mod suspects;
 mod tasks;
+mod time;
 mod tokens;
 mod watches;
 

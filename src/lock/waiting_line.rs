@@ -336,9 +336,11 @@ impl<W: StillWaits> WaitingLines<W> {
         self.waiters.values().filter(|waiter| waiter.kept_in_vain > 0).count()
     }
 
-    /// Empties all lines.
+    /// Empties all lines; those who waited longest come first.
     pub fn take_all(&mut self) -> impl Iterator<Item = Waiter<W>> {
-        std::mem::take(self).waiters.into_values()
+        let mut waiters: Vec<_> = std::mem::take(self).waiters.into_values().collect();
+        waiters.sort_unstable_by_key(|waiter| waiter.place);
+        waiters.into_iter()
     }
 }
 

@@ -3,7 +3,7 @@
 use std::thread;
 use std::time::Duration;
 
-use central_locking_system::db::{Askers, DatabaseUrl, PostgresStore, Store, StoreError};
+use central_locking_system::db::{Askers, DatabaseUrl, Kept, PostgresStore, Store, StoreError};
 use central_locking_system::lock::{Operation, WaitingLines};
 
 use super::recorder::{assert_golden, some_batches, statements_of};
@@ -213,6 +213,30 @@ fn no_statement_reads_a_row_in_vain() {
     let scanned = |counts: &str| counts.split('|').next().map(str::to_owned);
     eventually("the reads are counted", SOON, || counted().ends_with("|t"));
     assert_eq!(scanned(&counted()), scanned(&before));
+}
+
+#[test]
+fn no_more_events_go_than_are_too_many_while_the_statistics_are_late() {
+    let backend = Postgres::new();
+    backend.sql(
+        "INSERT INTO lock_events (id, at_us, event, resource, fencing_token)
+         SELECT n, clock_us(), 'acquired', 'r', n FROM generate_series(1, 5000) AS n",
+    );
+    let counted = "SELECT pg_stat_get_live_tuples('lock_events'::regclass)";
+    eventually("the events are counted", SOON, || backend.sql(counted) == ["5000"]);
+    let mut store = backend.open();
+    let kept = Kept {
+        events_max: Some(1000),
+        age_max: None,
+    };
+
+    // One after the other, as the server does: the counts are sent once a second.
+    while store.prune_events(2000, kept).expect("it works") == 2000 {}
+
+    let left: i64 = backend.sql("SELECT count(*) FROM lock_events")[0]
+        .parse()
+        .expect("a number");
+    assert!((1000..=3000).contains(&left), "{left}");
 }
 
 #[test]

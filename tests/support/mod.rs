@@ -23,5 +23,5 @@ pub use lossy::LossyProxy;
 pub use machine::Machine;
 pub use postgres::{Cluster, PostgresDatabase, PsqlSession};
 pub use proxy::{Lost, Proxy};
-pub use server::{Cls, Server, eventually, on_postgres};
+pub use server::{Cls, Server, eventually, is_on_postgres, on_postgres};
 pub use spread::Spread;

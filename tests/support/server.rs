@@ -165,6 +165,11 @@ pub fn on_postgres(claim: impl FnOnce()) {
     ON_POSTGRES.set(false);
 }
 
+/// Whether this thread's servers are to be on PostgreSQL.
+pub fn is_on_postgres() -> bool {
+    ON_POSTGRES.get()
+}
+
 impl Server {
     /// A server with the default settings and an empty database.
     pub fn start() -> Self {
@@ -178,7 +183,7 @@ impl Server {
         for (name, value) in variables {
             cls = cls.with(name, value);
         }
-        let postgres = ON_POSTGRES.get().then(|| Cluster::shared().database());
+        let postgres = is_on_postgres().then(|| Cluster::shared().database());
         if let Some(database) = &postgres {
             cls = cls.with("DATABASE_URL", &database.url);
         }

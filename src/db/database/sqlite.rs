@@ -157,11 +157,13 @@ pub(in crate::db) fn has_table(conn: &mut SqliteConnection, name: &str) -> Query
 /// in WAL mode: a migration. Until then the file may look damaged or not be known
 /// for a database at all, and nobody can read it who may not write.
 fn undo_unfinished(path: &Path) {
-    if !is_filled(&beside(path, JOURNAL)) || !path.exists() {
+    // A link leads to where the journal is.
+    let Ok(path) = path.canonicalize() else { return };
+    if !is_filled(&beside(&path, JOURNAL)) {
         return;
     }
     // SQLite does it before it reads, if it finds that nobody is at it. What is wrong then is found right after this.
-    let undone = SqliteConnection::establish(&uri(path, "rw")).map(|mut conn| {
+    let undone = SqliteConnection::establish(&uri(&path, "rw")).map(|mut conn| {
         let tables = sql::<BigInt>("SELECT count(*) FROM sqlite_schema").get_result::<i64>(&mut conn);
         tables.map_err(|e| e.to_string())
     });

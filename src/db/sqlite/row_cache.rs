@@ -49,6 +49,13 @@ impl RowCache {
         self.younger.insert(row.resource.name.clone(), row);
     }
 
+    /// Forgets the rows whose numbers are above `from` and up to `to`.
+    pub(super) fn forget(&mut self, from: i64, to: i64) {
+        let stays = |row: &CachedRow| row.id <= from || row.id > to;
+        self.younger.retain(|_, row| stays(row));
+        self.older.retain(|_, row| stays(row));
+    }
+
     /// Forgets all rows.
     pub(super) fn clear(&mut self) {
         self.younger.clear();
@@ -93,6 +100,19 @@ mod tests {
 
         assert!(cache.take(&name(1)).is_none());
         assert!(cache.younger.len() + cache.older.len() <= 10);
+    }
+
+    #[test]
+    fn rows_of_a_range_are_forgotten_and_no_others() {
+        let mut cache = RowCache::of_at_most(6);
+        for number in 0..6 {
+            cache.put(row(number));
+        }
+
+        cache.forget(1, 4);
+
+        let left = (0..6).filter(|number| cache.take(&name(*number)).is_some());
+        assert_eq!(Vec::from_iter(left), [0, 1, 5]);
     }
 
     #[test]

@@ -6,10 +6,10 @@ use std::time::Instant;
 use super::{Batcher, answer};
 use crate::clock::Timestamp;
 use crate::db::Store;
-use crate::engine::Unavailable;
 use crate::engine::decisions::{Decided, Decisions, Prospect};
 use crate::engine::messages::{Parked, Reply, ReplySender, Told};
 use crate::engine::tasks::Task;
+use crate::engine::{Unavailable, time};
 use crate::limits::REOPEN_INTERVAL;
 use crate::lock::{HandOver, Outcome, ResourceName, Waiter};
 
@@ -78,7 +78,7 @@ impl<S: Store + 'static> Batcher<S> {
     /// Their own timers answer those whose time is over; the others have left.
     /// Those who wanted several stood in lines that this batch may not know.
     fn pass_over(&mut self, names: &[ResourceName], passed_over: Vec<Waiter<Parked>>) {
-        let now = Instant::now();
+        let now = time::now();
         for waiter in passed_over.iter().filter(|waiter| waiter.wants_several()) {
             for name in waiter.lines() {
                 if self.hearing.is_some() && !names.contains(name) {
@@ -169,7 +169,7 @@ impl<S: Store + 'static> Batcher<S> {
             }
         }
         // Those that are suspect are looked at as such.
-        let retry = Instant::now() + REOPEN_INTERVAL;
+        let retry = time::now() + REOPEN_INTERVAL;
         for name in names {
             if self.lines.waiting_for(&name) > 0 && !self.suspects.contains(&name) {
                 self.timers.arm(retry, name);

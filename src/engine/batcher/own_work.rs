@@ -7,13 +7,14 @@ use super::{Batcher, Kind};
 use crate::db::{Announcement, Store, StoreError};
 use crate::engine::hearing::HearingChange;
 use crate::engine::tasks::Work;
+use crate::engine::time;
 use crate::limits::{REOPEN_INTERVAL, REPLICA_SILENT_MAX, SUSPECTS_AT_ONCE_MAX};
 use crate::lock::{Operation, ResourceName};
 
 impl<S: Store + 'static> Batcher<S> {
     /// Looks where other servers say that there is something to see.
     pub(super) fn take_announcements(&mut self) {
-        let now = Instant::now();
+        let now = time::now();
         for announcement in self.shared.take_announcements() {
             match announcement {
                 // Somebody believes that it is for one who waits here. If nobody does, that has to be put right.
@@ -64,7 +65,7 @@ impl<S: Store + 'static> Batcher<S> {
     /// Adds grants to be undone, lines of which the store has to be told, each
     /// with a look at the resource, and looks that are due.
     pub(super) fn add_own_work(&mut self, work: &mut Work) {
-        let now = Instant::now();
+        let now = time::now();
         let suspects = &self.suspects;
         let mut kept = Vec::new();
         for (name, fencing_token) in self.returns.drain(..) {
@@ -133,7 +134,7 @@ impl<S: Store + 'static> Batcher<S> {
     /// Looks at resources one by one at which a look with others failed.
     pub(super) fn look_at_suspects(&mut self) {
         for _ in 0..SUSPECTS_AT_ONCE_MAX {
-            let now = Instant::now();
+            let now = time::now();
             let Some(suspect) = self.suspects.take_due(now) else {
                 return;
             };
@@ -149,7 +150,7 @@ impl<S: Store + 'static> Batcher<S> {
             if self.commit(work, Kind::Own) {
                 self.suspects.clear(&suspect);
             } else {
-                self.suspects.put_back(suspect, Instant::now());
+                self.suspects.put_back(suspect, time::now());
             }
         }
     }
@@ -159,7 +160,7 @@ impl<S: Store + 'static> Batcher<S> {
         if self.suspects.is_empty() {
             log::warn!("a look at {} resources failed: {error}", names.len());
         }
-        let now = Instant::now();
+        let now = time::now();
         for name in names {
             self.suspects.add(name.clone(), now);
         }

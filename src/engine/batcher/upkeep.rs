@@ -8,6 +8,7 @@ use super::{Batcher, Failing, Kind};
 use crate::db::{Standing, Store, StoreError};
 use crate::engine::hearing::HearingChange;
 use crate::engine::tasks::Work;
+use crate::engine::time;
 use crate::limits::{
     BEAT_INTERVAL, DEAF_LOOK_INTERVAL, HISTORY_PRUNE_INTERVAL, HISTORY_PRUNE_ROWS_MAX, PRUNE_INTERVAL, PRUNE_ROWS_MAX,
     REOPEN_INTERVAL, SWEEP_DELAY_MAX, SWEEP_INTERVAL, SWEEP_ROWS_MAX, WATCHED_LOOK_INTERVAL,
@@ -27,14 +28,14 @@ impl<S: Store + 'static> Batcher<S> {
             .hearing
             .as_ref()
             .filter(|_| self.lines.waiting() > 0)
-            .and_then(|hearing| hearing.next_look(Instant::now()));
+            .and_then(|hearing| hearing.next_look(time::now()));
         look.map_or(due, |look| due.min(look))
     }
 
     /// Does what is due. A sweep can wait until nobody else does, though not for
     /// ever.
     pub(super) fn keep_up(&mut self, idle: bool) {
-        let now = Instant::now();
+        let now = time::now();
         if now >= self.next_beat {
             self.next_beat = now + BEAT_INTERVAL;
             self.note_longest_line();
@@ -169,6 +170,8 @@ impl<S: Store + 'static> Batcher<S> {
 
     pub(super) fn note_success(&mut self) {
         if self.failing.take().is_some() {
+            // What was put off until then is done now; else a turn would find it and not do it, over and over.
+            self.retry_at = time::now();
             self.shared.metrics.database_failing.set(0);
             log::warn!("the database works again");
         }
@@ -178,7 +181,7 @@ impl<S: Store + 'static> Batcher<S> {
     /// again mostly follows from it. Whatever nobody asks for is not tried again
     /// at once.
     pub(super) fn note_failure(&mut self, failing: Failing, what: fmt::Arguments<'_>, error: &StoreError) {
-        self.retry_at = Instant::now() + REOPEN_INTERVAL;
+        self.retry_at = time::now() + REOPEN_INTERVAL;
         if self.failing.is_some() {
             log::debug!("{what} failed again: {error}");
         } else {
