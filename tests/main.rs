@@ -7,6 +7,7 @@ mod admin;
 mod benchmarks;
 mod clients;
 mod conformance;
+mod crash;
 mod endurance;
 mod faults;
 mod history;

@@ -30,10 +30,6 @@ use crate::db::migrations::MigrationError;
 use crate::db::{DatabaseError, DatabaseUrl, IfMissing};
 use crate::limits::{BUSY_WAIT_MAX, TOKENS_LOST_MAX};
 
-/// What SQLite appends to the name of a database that is not in WAL mode, for
-/// what it needs to undo a transaction.
-const JOURNAL: &str = "-journal";
-
 /// Why a copy cannot be made, or put in place. One line, and what to do.
 #[derive(Debug, Error)]
 pub enum BackupError {

@@ -8,8 +8,7 @@ use std::path::{Path, PathBuf};
 use rustix::fs::{CWD, Gid, RenameFlags, Uid, renameat_with};
 use rustix::io::Errno;
 
-use super::JOURNAL;
-use crate::db::sqlite::open_file::beside;
+use crate::db::sqlite::open_file::{JOURNAL, beside, sync_directory_of};
 
 /// One that is still being written, under a name for the time being. Dropped
 /// without having been placed, it is removed.
@@ -76,9 +75,4 @@ impl Drop for NewFile {
         let _ = fs::remove_file(&self.path);
         let _ = fs::remove_file(beside(&self.path, JOURNAL));
     }
-}
-
-/// Returns when the name of the file at `path`, which is absolute, is on disk.
-pub(super) fn sync_directory_of(path: &Path) -> io::Result<()> {
-    File::open(path.parent().unwrap_or(path))?.sync_all()
 }

@@ -11,14 +11,14 @@ use diesel::prelude::*;
 use diesel::sql_types::Text;
 use diesel::sqlite::SqliteConnection;
 
-use super::new_file::{NewFile, sync_directory_of};
+use super::new_file::NewFile;
 use super::numbers::Numbers;
-use super::{BackupError, JOURNAL, copy_into, count_resources};
+use super::{BackupError, copy_into, count_resources};
 use crate::clock::Timestamp;
 use crate::db::database::{SqliteDatabase, begins_as_database, has_table, open_to_read, uri};
 use crate::db::migrations::{HISTORY_TABLE, Migrations};
 use crate::db::sqlite::BUSY_MESSAGE;
-use crate::db::sqlite::open_file::{LOG, LOG_INDEX, beside};
+use crate::db::sqlite::open_file::{JOURNAL, LOG, LOG_INDEX, beside, sync_directory_of};
 use crate::db::{DatabaseError, DatabaseUrl, IfMissing, Ownership};
 
 /// The table that is not there before the first migration.

@@ -15,6 +15,7 @@ use percent_encoding::{AsciiSet, CONTROLS, percent_encode};
 use crate::db::catalog::AnyConnection;
 use crate::db::database::{DatabaseError, IfMissing};
 use crate::db::migrations::{HISTORY_TABLE, Migrations};
+use crate::db::sqlite::open_file::{JOURNAL, LOG, LogRoom, beside, settle_log};
 use crate::db::{Ownership, SqliteStore, StoreError, TokenTable};
 use crate::limits::BUSY_WAIT_MAX;
 
@@ -39,17 +40,30 @@ impl SqliteDatabase {
             path: path.clone(),
             reason: e.to_string(),
         };
+        undo_unfinished(&path);
         if !probe(&path, if_missing)? {
             let conn = SqliteConnection::establish(":memory:").map_err(refused)?;
             return Ok(Self { path, conn });
         }
         // SQLite follows links, and looks for the log beside the file that it finds.
         let path = path.canonicalize().map_err(|e| DatabaseError::unusable(&path, e))?;
-        // Read-only: closing it again after a refusal must not write to a damaged file.
-        drop(open_to_read(&path)?);
+        // Read-only: closing it again after a refusal must not write to a damaged file. Dropped last: see settle_log.
+        let mut reader = open_to_read(&path)?;
         let conn = SqliteConnection::establish(&uri(&path, "rw")).map_err(refused)?;
         let mut database = Self { path, conn };
-        database.batch_execute(&format!("PRAGMA busy_timeout = {};", BUSY_WAIT_MAX.as_millis()))?;
+        // Before a server has opened it, a commit is the removal of a file, which FULL does not wait for.
+        database.batch_execute(&format!(
+            "PRAGMA busy_timeout = {}; PRAGMA synchronous = EXTRA;",
+            BUSY_WAIT_MAX.as_millis()
+        ))?;
+        // A server that runs has done it.
+        if is_filled(&beside(&database.path, LOG)) && Ownership::take(&database.path).is_ok() {
+            let settled = settle_log(&mut reader, &mut database.conn, &database.path, LogRoom::Leave);
+            settled.map_err(|error| DatabaseError::Refused {
+                path: database.path.clone(),
+                reason: error.to_string(),
+            })?;
+        }
         Ok(database)
     }
 
@@ -137,6 +151,28 @@ pub(in crate::db) fn is_marked_as_own(path: &Path) -> io::Result<bool> {
 pub(in crate::db) fn has_table(conn: &mut SqliteConnection, name: &str) -> QueryResult<bool> {
     let count = sql::<BigInt>("SELECT count(*) FROM sqlite_schema WHERE type = 'table' AND name = ");
     Ok(count.bind::<Text, _>(name).get_result::<i64>(conn)? > 0)
+}
+
+/// Undoes what a transaction has written that was cut off before the database was
+/// in WAL mode: a migration. Until then the file may look damaged or not be known
+/// for a database at all, and nobody can read it who may not write.
+fn undo_unfinished(path: &Path) {
+    // A link leads to where the journal is.
+    let Ok(path) = path.canonicalize() else { return };
+    if !is_filled(&beside(&path, JOURNAL)) {
+        return;
+    }
+    // SQLite does it before it reads, if it finds that nobody is at it. What is wrong then is found right after this.
+    let undone = SqliteConnection::establish(&uri(&path, "rw")).map(|mut conn| {
+        let tables = sql::<BigInt>("SELECT count(*) FROM sqlite_schema").get_result::<i64>(&mut conn);
+        tables.map_err(|e| e.to_string())
+    });
+    log::debug!("{} was cut off in a transaction: {undone:?}", path.display());
+}
+
+/// Whether there is a file, and something in it.
+fn is_filled(path: &Path) -> bool {
+    std::fs::metadata(path).is_ok_and(|metadata| metadata.len() > 0)
 }
 
 /// Whether there is a file to open, after making one if that is wanted.

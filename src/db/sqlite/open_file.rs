@@ -3,7 +3,7 @@
 use std::fs;
 use std::io::{self, Write};
 use std::os::fd::OwnedFd;
-use std::os::unix::fs::MetadataExt;
+use std::os::unix::fs::{FileExt, MetadataExt};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -94,6 +94,8 @@ impl OpenFile {
         let failed_to =
             |what: &str, e: &dyn std::fmt::Display| StoreError::Failed(format!("{what} {}: {e}", path.display()));
         let identity = Identity::of(path).map_err(|e| failed_to("cannot find", &e))?;
+        // Dropped last: see settle_log.
+        let mut reader = SqliteConnection::establish(&uri(path, "ro")).map_err(|e| failed_to("cannot open", &e))?;
         let mut conn = SqliteConnection::establish(&uri(path, "rw")).map_err(|e| failed_to("cannot open", &e))?;
         conn.batch_execute(&format!(
             "PRAGMA busy_timeout = {};
@@ -119,9 +121,9 @@ impl OpenFile {
             .select(server_state::clock_offset_us)
             .get_result(&mut conn)
             .map_err(failed)?;
-        if log == LogRoom::Make {
-            make_room_in_log(&mut conn, path)?;
-        }
+        settle_log(&mut reader, &mut conn, path, log)?;
+        // SQLite does it too, but does not look at what comes of it.
+        sync_directory_of(path).map_err(|e| failed_to("cannot sync the directory of", &e))?;
         let beside = |suffix| inode_of(&beside(path, suffix)).map_err(|e| failed_to("cannot find the log of", &e));
         Ok(Self {
             log: beside(LOG)?,
@@ -219,26 +221,47 @@ impl OpenFile {
 
 /// What to do about the size of the log.
 #[derive(Clone, Copy, PartialEq, Eq)]
-pub(super) enum LogRoom {
-    /// Make it as large as it is going to be.
+pub(in crate::db) enum LogRoom {
+    /// Make it as large as it is going to be, so that a commit writes within the
+    /// file: a file that grows costs a second write, of its length, with each sync.
+    /// SQLite starts the log again from its beginning and reads it no further than
+    /// its last valid frame.
     Make,
     /// Leave it.
     Leave,
 }
 
-/// Fills the log up with zeros to the size that it is going to have, so that a
-/// commit writes within the file: a file that grows costs a second write, of
-/// its length, with each sync. SQLite starts the log again from its beginning
-/// and reads it no further than its last valid frame.
+/// Makes sure that what is read from the log is on disk, and makes room in it.
+/// Called before anything is written back from it.
 ///
-/// Where the disk is too full for that, the log grows as it has to.
-fn make_room_in_log(conn: &mut SqliteConnection, path: &Path) -> Result<(), StoreError> {
-    // Else another connection could write frames where the zeros go.
+/// A sync may have failed, here or in a process before. What it was to write the
+/// system then takes for written, though it need not be; and SQLite, opening the
+/// file, takes it for committed. Whatever came behind it in the log would go with
+/// it when the power is lost, however often that was synced. Only writing it once
+/// more helps.
+///
+/// Where that fails the caller closes `conn` and then `reader`: while the one
+/// reads, the other does not write back on being closed what is not on disk.
+pub(in crate::db) fn settle_log(
+    reader: &mut SqliteConnection,
+    conn: &mut SqliteConnection,
+    path: &Path,
+    room: LogRoom,
+) -> Result<(), StoreError> {
+    sql::<BigInt>("SELECT count(*) FROM sqlite_schema")
+        .get_result::<i64>(reader)
+        .map_err(begin_failed)?;
+    // Else another connection could write frames meanwhile. One that does has had the log open since before.
     match conn.batch_execute("BEGIN IMMEDIATE").map_err(begin_failed) {
         Err(StoreError::Busy) => return Ok(()),
         begun => begun?,
     }
-    if let Err(e) = fill_with_zeros(&beside(path, LOG), LOG_BYTES) {
+    let log = beside(path, LOG);
+    write_again(&log).map_err(|e| StoreError::Failed(format!("cannot write {} again: {e}", log.display())))?;
+    // Where the disk is too full for that, the log grows as it has to.
+    if room == LogRoom::Make
+        && let Err(e) = fill_with_zeros(&log, LOG_BYTES)
+    {
         log::debug!("cannot make room in the log: {e}");
     }
     conn.batch_execute("ROLLBACK").map_err(failed)
@@ -285,11 +308,44 @@ pub(in crate::db) const LOG: &str = "-wal";
 /// The same for the index of the log, which its users share.
 pub(in crate::db) const LOG_INDEX: &str = "-shm";
 
+/// The same for what it needs to undo a transaction, in a database that is not in
+/// WAL mode: before a server has opened it.
+pub(in crate::db) const JOURNAL: &str = "-journal";
+
 /// The file that has `suffix` behind the name of the one at `path`.
 pub(in crate::db) fn beside(path: &Path, suffix: &str) -> PathBuf {
     let mut name = path.as_os_str().to_owned();
     name.push(suffix);
     name.into()
+}
+
+/// Writes to a file what it holds, and returns when that is on disk. What is
+/// zeros is left: they are no frames.
+fn write_again(path: &Path) -> io::Result<()> {
+    let file = match fs::OpenOptions::new().read(true).write(true).open(path) {
+        Err(e) if e.kind() == io::ErrorKind::NotFound => return Ok(()),
+        opened => opened?,
+    };
+    let mut part = vec![0; 1 << 20];
+    let (mut offset, mut is_written) = (0, false);
+    loop {
+        let length = file.read_at(&mut part, offset)?;
+        let Some(read) = part.get(..length).filter(|read| !read.is_empty()) else {
+            break;
+        };
+        if read.iter().any(|byte| *byte != 0) {
+            file.write_all_at(read, offset)?;
+            is_written = true;
+        }
+        offset += length as u64;
+    }
+    if is_written { file.sync_all() } else { Ok(()) }
+}
+
+/// Returns when the names in the directory of the file at `path`, which is
+/// absolute, are on disk.
+pub(in crate::db) fn sync_directory_of(path: &Path) -> io::Result<()> {
+    fs::File::open(path.parent().unwrap_or(path))?.sync_all()
 }
 
 /// Writes zeros from the end of a file up to `bytes`; all of them or none.
