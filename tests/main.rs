@@ -10,6 +10,7 @@ mod conformance;
 mod crash;
 mod endurance;
 mod faults;
+mod guarantees;
 mod history;
 mod hostile;
 mod layers;
