@@ -97,7 +97,8 @@ impl Client {
 
     fn timeout(&self) -> Option<Duration> {
         let chance = &self.world.chance;
-        chance.percent(75).then(|| chance.ms(200..9000))
+        let longest_ms = if chance.percent(20) { 20_000 } else { 9000 };
+        chance.percent(75).then(|| chance.ms(200..longest_ms))
     }
 
     fn new_key(&mut self) -> String {

@@ -16,7 +16,7 @@ use crate::plan::Kind;
 pub const LOOK_INTERVAL: Duration = Duration::from_millis(25);
 
 /// After something was wrong, for how long less is promised.
-const RECOVERY_MAX: Duration = Duration::from_secs(10);
+const RECOVERY_MAX: Duration = Duration::from_secs(5);
 
 /// How long it may take until whoever is next has what is free: some batches, and
 /// an announcement.
