@@ -10,7 +10,7 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 
 /// Seeds within which each has to be seen.
-const SEEDS_MAX: u64 = 2000;
+const SEEDS_MAX: u64 = 6000;
 
 /// What is done to the sources.
 struct Mutant {
