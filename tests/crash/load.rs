@@ -87,8 +87,8 @@ impl<'s> Worker<'s> {
     pub fn is_served(&mut self) -> bool {
         self.take_new_name();
         self.free.pop().is_some_and(|name| {
-            let asked = self.take(name, "", &[200]);
-            asked.is_ok() && self.facts.holds.last().is_some_and(|hold| hold.granted_at().is_some())
+            let answered = self.take(name, "", &[200]);
+            answered.is_ok() && self.facts.holds.last().is_some_and(|hold| hold.granted_at().is_some())
         })
     }
 

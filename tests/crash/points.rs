@@ -17,7 +17,7 @@ const ACCOUNT_LINES_MAX: usize = 40;
 const THREADS: usize = 2;
 
 /// The number in an environment variable, or `ordinary`.
-pub fn number(variable: &str, ordinary: u64) -> u64 {
+fn number(variable: &str, ordinary: u64) -> u64 {
     match std::env::var(variable) {
         Ok(text) => text
             .parse()

@@ -35,21 +35,18 @@ struct Story {
 /// Some clients at once, each so many steps.
 fn load(shim: &Shim, server: &Server, round: usize, steps: usize) -> Facts {
     let mut facts = Facts::default();
-    for worked in std::thread::scope(|scope| {
+    std::thread::scope(|scope| {
         let threads: Vec<_> = (0..WORKERS)
             .map(|id| {
-                let seed = seed() ^ ((round * WORKERS + id) as u64) << 32;
+                let seed = seed() ^ (((round * WORKERS + id) as u64) << 32);
                 let worker = Worker::connect(shim, server.address, &format!("r{round}w{id}"), seed);
                 scope.spawn(move || worker.work(steps))
             })
             .collect();
-        let worked = threads
-            .into_iter()
-            .map(|thread| thread.join().expect("only true answers"));
-        worked.collect::<Vec<_>>()
-    }) {
-        facts.add(worked);
-    }
+        for thread in threads {
+            facts.add(thread.join().expect("only true answers"));
+        }
+    });
     facts
 }
 
