@@ -50,20 +50,25 @@ pub(super) fn prune(
     idle_days: u32,
 ) -> Result<usize, StoreError> {
     let idle = Duration::from_secs(u64::from(idle_days) * 24 * 3600);
-    let now_us: i64 = sql::<BigInt>("SELECT clock_us()").get_result(conn).map_err(failed)?;
-    let deadline_us = now_us - idle.as_micros() as i64;
-    let rows: Vec<(i64, Option<i64>)> = resources::table
-        .select((resources::id, resources::released_at_us))
+    // In one statement, because it is sent so often; the clock is read once.
+    let rows: Vec<(i64, Option<i64>, i64)> = resources::table
+        .select((
+            resources::id,
+            resources::released_at_us,
+            sql::<BigInt>("(SELECT clock_us())"),
+        ))
         .filter(resources::id.gt(*after))
         .order(resources::id)
         .limit(rows_max as i64)
         .load(conn)
         .map_err(failed)?;
+    let now_us = rows.first().map_or(0, |(.., now_us)| *now_us);
+    let deadline_us = now_us - idle.as_micros() as i64;
     let idle = |released_at_us: &Option<i64>| released_at_us.is_some_and(|at_us| at_us < deadline_us);
-    let any_idle = rows.iter().any(|(_, released_at_us)| idle(released_at_us));
-    let next = rows.last().filter(|_| rows.len() == rows_max).map_or(0, |(id, _)| *id);
+    let any_idle = rows.iter().any(|(_, released_at_us, _)| idle(released_at_us));
+    let next = rows.last().filter(|_| rows.len() == rows_max).map_or(0, |(id, ..)| *id);
     let from = std::mem::replace(after, next);
-    let Some((to, _)) = rows.last().filter(|_| any_idle) else {
+    let Some((to, ..)) = rows.last().filter(|_| any_idle) else {
         return Ok(0);
     };
     // One statement is one transaction, and it looks again: nothing that was taken meanwhile goes. It waits for no row
