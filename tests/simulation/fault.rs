@@ -90,7 +90,6 @@ pub async fn disturb(world: Rc<World>) {
 async fn happen(world: &Rc<World>, fault: Fault) {
     let chance = &world.chance;
     let database = &world.database;
-    let weather = |weather: Weather| database.lock().weather = weather;
     match fault {
         Fault::Kill => {
             if let Some(server) = world.some_server() {
@@ -137,26 +136,20 @@ async fn happen(world: &Rc<World>, fault: Fault) {
         }
         Fault::FailingCommits => {
             let lasts = chance.ms(100..2500);
-            world.judge.trouble_for(None, lasts, "commits fail");
-            weather(Weather {
+            let weather = Weather {
                 failing_percent: *chance.pick(&[0, 20, 60]),
                 unknown_percent: *chance.pick(&[0, 20, 60]),
                 ..Weather::default()
-            });
-            sleep(lasts).await;
-            weather(Weather::default());
-            world.judge.trouble(None, "commits do not fail any more");
+            };
+            spell(world, lasts, "commits fail", weather).await;
         }
         Fault::SlowDisk => {
             let lasts = chance.ms(200..4000);
-            world.judge.trouble_for(None, lasts, "the disk is slow");
-            weather(Weather {
+            let weather = Weather {
                 commit_ms_max: *chance.pick(&[100, 1000, 3500]),
                 ..Weather::default()
-            });
-            sleep(lasts).await;
-            weather(Weather::default());
-            world.judge.trouble(None, "the disk is not slow any more");
+            };
+            spell(world, lasts, "the disk is slow", weather).await;
         }
         Fault::LostAnswers => {
             world.judge.note("answers are lost");
@@ -179,15 +172,12 @@ async fn happen(world: &Rc<World>, fault: Fault) {
         }
         Fault::LateNotices => {
             let lasts = chance.ms(200..3000);
-            world.judge.trouble_for(None, lasts, "announcements are late");
-            weather(Weather {
+            let weather = Weather {
                 notify_ms_max: *chance.pick(&[50, 500, 2500]),
                 doubled_percent: *chance.pick(&[0, 50]),
                 ..Weather::default()
-            });
-            sleep(lasts).await;
-            weather(Weather::default());
-            world.judge.trouble(None, "announcements are not late any more");
+            };
+            spell(world, lasts, "announcements are late", weather).await;
         }
         Fault::SetClock => {
             let far = Duration::from_secs(*chance.pick(&[1, 5, 3600])).as_micros() as i64;
@@ -196,4 +186,13 @@ async fn happen(world: &Rc<World>, fault: Fault) {
             world.judge.clock_set(by_us);
         }
     }
+}
+
+/// Lets the database do worse for a while.
+async fn spell(world: &World, lasts: Duration, what: &str, weather: Weather) {
+    world.judge.trouble_for(None, lasts, what);
+    world.database.lock().weather = weather;
+    sleep(lasts).await;
+    world.database.lock().weather = Weather::default();
+    world.judge.trouble(None, "that is over");
 }
