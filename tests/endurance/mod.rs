@@ -118,6 +118,7 @@ fn endure(backend: &str) {
     eventually("nobody waits any more", SETTLE_WAIT_MAX, || subject.waiters() == 0);
     subject.until_descriptors_rest();
     subject.require_true_metrics(&counts);
+    subject.vacuum();
     let settled = subject.sample(&counts, began);
 
     show(backend, &plan, &base, &samples, &settled);

@@ -82,6 +82,13 @@ impl Subject {
         ));
     }
 
+    /// Removes the dead rows that no transaction sees, as autovacuum would in time.
+    pub fn vacuum(&self) {
+        if self.is_on_postgres() {
+            self.sql("VACUUM resources, lock_events");
+        }
+    }
+
     pub fn descriptors(&self) -> u64 {
         let folder = format!("/proc/{}/fd", self.server.pid());
         std::fs::read_dir(folder).expect("the server runs").count() as u64
