@@ -127,7 +127,6 @@ impl Subject {
         let of_process = |key| status(self.server.pid(), key);
         let mut sample = Sample {
             at,
-            names: counts.names.load(Ordering::Relaxed),
             rss_kib: of_process("VmRSS:"),
             threads: of_process("Threads:"),
             descriptors: self.descriptors(),
@@ -139,6 +138,8 @@ impl Subject {
             true => self.note_postgres(&mut sample),
             false => self.note_sqlite(&mut sample),
         }
+        // After the rows were counted: there are no more of them than of names.
+        sample.names = counts.names.load(Ordering::Relaxed);
         sample
     }
 
