@@ -1,5 +1,7 @@
 //! Rows as they are stored, and the way from them to the types of `lock`.
 
+use std::ops::Range;
+
 use diesel::prelude::*;
 use serde::{Deserialize, Serialize};
 
@@ -33,6 +35,21 @@ pub(super) struct ResourceRow {
 }
 
 impl ResourceRow {
+    /// Whether there is nothing in the columns that few use, as [`is_bare`] says it of
+    /// the resource. A row whose lock was freed by hand may have something left there.
+    pub(super) fn is_bare(&self) -> bool {
+        let texts = [
+            &self.label,
+            &self.acquire_request,
+            &self.release_request,
+            &self.owner,
+            &self.broken,
+            &self.client,
+            &self.info,
+        ];
+        texts.iter().all(|text| text.is_none()) && self.told_again.is_none() && self.renewals.is_none()
+    }
+
     /// The resource of this row. `Err` says which column no server can have
     /// written: somebody changed the table by hand.
     pub(super) fn into_resource(self, name: ResourceName) -> Result<Resource, &'static str> {
@@ -68,6 +85,21 @@ impl ResourceRow {
             last_event: self.last_event_id.map(EventId::new),
         })
     }
+}
+
+/// Whether a resource has nothing in the columns that few use: no owner, client,
+/// label, info, requests, renewals or break.
+pub(super) fn is_bare(resource: &Resource) -> bool {
+    let is_bare = |lock: &Lock| {
+        lock.label.is_none()
+            && lock.locked_by.owner().is_none()
+            && lock.client.is_none()
+            && lock.info.is_none()
+            && lock.request.is_none()
+            && !lock.is_told_again
+            && lock.renewals == 0
+    };
+    resource.lock.as_ref().is_none_or(is_bare) && resource.release_request.is_none() && resource.broken.is_none()
 }
 
 /// What a decision changes, in the order in which it is written.
@@ -148,6 +180,14 @@ pub(super) const EVENT_COLUMNS: [&str; 13] = [
     "reason",
     "address",
 ];
+
+/// Those that only some events have: owner, label, asked_by, reason.
+pub(super) const EVENT_COLUMNS_OF_SOME: Range<usize> = 8..12;
+
+/// Whether an event has none of those.
+pub(super) fn is_bare_event(event: &Event) -> bool {
+    event.owner.is_none() && event.label.is_none() && event.asked_by.is_none() && event.reason.is_none()
+}
 
 /// An event, column by column, as the hot statements write it.
 pub(super) struct EventColumns<'e> {

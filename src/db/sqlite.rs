@@ -21,15 +21,19 @@ use diesel::prelude::*;
 use diesel::sqlite::SqliteConnection;
 
 use self::open_file::{Identity, LogRoom, OpenFile, require_own_and_whole};
-use self::row_cache::CachedRow;
+use self::row_cache::{CachedRow, StoredRow};
 use self::statements::{
-    InsertEvents, InsertResource, SaveServerState, UpdateLease, UpdateResource, select_held, select_resource,
+    InsertEvents, InsertResource, SaveServerState, UpdateBare, UpdateLease, UpdateResource, select_held,
+    select_resource,
 };
 use crate::clock::{ProcessClock, Timestamp};
+use crate::db::models::{is_bare, is_bare_event};
 use crate::db::schema::{lock_events, resources, server_state};
 use crate::db::{Askers, Catalog, History, Kept, Listener, Seen, Standing, Store, StoreError};
 use crate::limits::REOPEN_INTERVAL;
-use crate::lock::{Change, ClientName, EventIds, FencingCounter, FencingToken, Place, Resource, ResourceName, Rows};
+use crate::lock::{
+    Change, ClientName, Event, EventIds, FencingCounter, FencingToken, Place, Resource, ResourceName, Rows,
+};
 
 /// What SQLite says for SQLITE_BUSY; diesel hands on no code.
 pub(super) const BUSY_MESSAGE: &str = "database is locked";
@@ -178,7 +182,7 @@ impl Store for SqliteStore {
             file.begin()?;
             file.forget_rows_if_others_wrote()?;
             let tokens = load_tokens(file, store.tokens_floor)?;
-            let (resources, ids) = load(file, names)?;
+            let (resources, mut stored) = load(file, names)?;
             let now = store.clock.now();
             let held = count_held(&mut file.conn, now, askers.clients)?;
             let event_ids = match store.history {
@@ -193,7 +197,7 @@ impl Store for SqliteStore {
             if let Some(tokens) = rows.tokens_taken() {
                 store.tokens_floor = tokens.highest();
             }
-            save(&mut file.conn, now, &rows, &ids)?;
+            save(&mut file.conn, now, &rows, &mut stored)?;
             let commit = file.conn.batch_execute("COMMIT");
             commit.map_err(|e| StoreError::Unknown(e.to_string()))?;
             if let Some(event) = rows.events().last() {
@@ -202,10 +206,10 @@ impl Store for SqliteStore {
             if let Some(events) = &mut store.events {
                 *events += rows.events().len() as i64;
             }
-            for (resource, id) in rows.into_resources().zip(ids) {
+            for (resource, row) in rows.into_resources().zip(stored) {
                 // A new row's number is learned when it is read for the first time.
-                if let Some(id) = id {
-                    file.rows.put(CachedRow { id, resource });
+                if let Some(row) = row {
+                    file.rows.put(CachedRow { row, resource });
                 }
             }
             Ok(())
@@ -215,11 +219,11 @@ impl Store for SqliteStore {
     fn read(&mut self, names: &[ResourceName]) -> Result<Seen, StoreError> {
         self.with_any_connection(|store, file| {
             file.forget_rows_if_others_wrote()?;
-            let (resources, ids) = load(file, names)?;
-            for (resource, id) in resources.iter().zip(ids) {
-                if let Some(id) = id {
+            let (resources, stored) = load(file, names)?;
+            for (resource, row) in resources.iter().zip(stored) {
+                if let Some(row) = row {
                     let resource = resource.clone();
-                    file.rows.put(CachedRow { id, resource });
+                    file.rows.put(CachedRow { row, resource });
                 }
             }
             Ok(Seen {
@@ -369,21 +373,20 @@ fn load_tokens(file: &mut OpenFile, tokens_floor: FencingToken) -> Result<Fencin
     Ok(FencingCounter::continuing_after(highest))
 }
 
-/// The resources of `names` in their order, and the numbers of those that have
-/// a row.
-fn load(file: &mut OpenFile, names: &[ResourceName]) -> Result<(Vec<Resource>, Vec<Option<i64>>), StoreError> {
+/// The resources of `names` in their order, and the rows of those that have one.
+fn load(file: &mut OpenFile, names: &[ResourceName]) -> Result<(Vec<Resource>, Vec<Option<StoredRow>>), StoreError> {
     let mut resources = Vec::with_capacity(names.len());
-    let mut ids = Vec::with_capacity(names.len());
+    let mut stored = Vec::with_capacity(names.len());
     for name in names {
         let cached = file.rows.take(name);
-        let (id, resource) = match cached {
-            Some(CachedRow { id, resource }) => (Some(id), resource),
+        let (row, resource) = match cached {
+            Some(CachedRow { row, resource }) => (Some(row), resource),
             None => read(&mut file.conn, name)?,
         };
         resources.push(resource);
-        ids.push(id);
+        stored.push(row);
     }
-    Ok((resources, ids))
+    Ok((resources, stored))
 }
 
 /// How many locks each of `clients` holds.
@@ -399,24 +402,37 @@ fn count_held(
     clients.iter().map(count).collect()
 }
 
-fn read(conn: &mut SqliteConnection, name: &ResourceName) -> Result<(Option<i64>, Resource), StoreError> {
-    match select_resource(conn, name).map_err(failed)? {
-        None => Ok((None, Resource::unseen(name.clone()))),
-        Some((id, row)) => match row.into_resource(name.clone()) {
-            Ok(resource) => Ok((Some(id), resource)),
-            Err(column) => Err(StoreError::Failed(format!(
-                "row {name:?} of table resources has an impossible {column}"
-            ))),
-        },
+fn read(conn: &mut SqliteConnection, name: &ResourceName) -> Result<(Option<StoredRow>, Resource), StoreError> {
+    let Some((id, row)) = select_resource(conn, name).map_err(failed)? else {
+        return Ok((None, Resource::unseen(name.clone())));
+    };
+    let is_bare = row.is_bare();
+    match row.into_resource(name.clone()) {
+        Ok(resource) => Ok((Some(StoredRow { id, is_bare }), resource)),
+        Err(column) => Err(StoreError::Failed(format!(
+            "row {name:?} of table resources has an impossible {column}"
+        ))),
     }
 }
 
-fn save(conn: &mut SqliteConnection, now: Timestamp, rows: &Rows, ids: &[Option<i64>]) -> Result<(), StoreError> {
+fn save(
+    conn: &mut SqliteConnection,
+    now: Timestamp,
+    rows: &Rows,
+    stored: &mut [Option<StoredRow>],
+) -> Result<(), StoreError> {
     for (row, resource, change) in rows.changed() {
-        let saved = match (ids[row], change) {
-            (Some(id), Change::Lease) => UpdateLease::of(id, resource).execute(conn),
-            (Some(id), _) => UpdateResource::of(id, resource).execute(conn),
+        let is_bare = is_bare(resource);
+        let saved = match (&mut stored[row], change) {
             (None, _) => InsertResource::of(resource).execute(conn),
+            (Some(row), change) => {
+                let was_bare = std::mem::replace(&mut row.is_bare, is_bare);
+                match change {
+                    Change::Lease => UpdateLease::of(row.id, resource).execute(conn),
+                    _ if was_bare && is_bare => UpdateBare::of(row.id, resource).execute(conn),
+                    _ => UpdateResource::of(row.id, resource).execute(conn),
+                }
+            }
         };
         if saved.map_err(failed)? != 1 {
             let name = &resource.name;
@@ -425,12 +441,10 @@ fn save(conn: &mut SqliteConnection, now: Timestamp, rows: &Rows, ids: &[Option<
     }
     let (together, rest) = rows.events().as_chunks::<EVENTS_TOGETHER>();
     for events in together {
-        InsertEvents::of(events).execute(conn).map_err(failed)?;
+        append(conn, events)?;
     }
     for event in rest {
-        InsertEvents::of(std::array::from_ref(event))
-            .execute(conn)
-            .map_err(failed)?;
+        append(conn, std::array::from_ref(event))?;
     }
     if let Some(tokens) = rows.tokens_taken() {
         let save = SaveServerState {
@@ -440,4 +454,13 @@ fn save(conn: &mut SqliteConnection, now: Timestamp, rows: &Rows, ids: &[Option<
         save.execute(conn).map_err(failed)?;
     }
     Ok(())
+}
+
+fn append<const EVENTS: usize>(conn: &mut SqliteConnection, events: &[Event; EVENTS]) -> Result<(), StoreError> {
+    let appended = if events.iter().all(is_bare_event) {
+        InsertEvents::<EVENTS, true>::of(events).execute(conn)
+    } else {
+        InsertEvents::<EVENTS, false>::of(events).execute(conn)
+    };
+    appended.map(drop).map_err(failed)
 }

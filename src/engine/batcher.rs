@@ -364,6 +364,7 @@ impl<S: Store + 'static> Batcher<S> {
         let overburdened = self.failing.is_some() && self.returns.len() >= BATCH_OPERATIONS_MAX;
         let mut looks = Vec::new();
         let mut bulk = Vec::new();
+        work.reserve(submissions.len());
         for submission in submissions {
             match &submission.wish {
                 Wish::Look(name) => looks.push((name.clone(), submission.reply)),

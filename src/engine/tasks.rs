@@ -55,6 +55,13 @@ pub(super) struct RowIndex {
 }
 
 impl Work {
+    /// Makes room for so many more tasks, of one name each.
+    pub(super) fn reserve(&mut self, tasks: usize) {
+        self.index.names.reserve(tasks);
+        self.index.rows.reserve(tasks);
+        self.tasks.reserve(tasks);
+    }
+
     /// Adds what nobody asked for. Says in which row.
     pub(super) fn add_own(&mut self, name: ResourceName, operation: Operation) -> usize {
         let row = self.index.row(name);

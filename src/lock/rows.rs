@@ -134,6 +134,10 @@ impl Rows {
     /// The same, with everything recorded that happens, under these numbers; or
     /// nothing.
     pub fn recorded_under(mut self, event_ids: Option<EventIds>) -> Self {
+        if event_ids.is_some() {
+            // One each, mostly.
+            self.events.reserve(self.resources.len());
+        }
         self.event_ids = event_ids;
         self
     }

@@ -33,10 +33,33 @@ UPDATE resources
  WHERE id = ?;
 
 UPDATE resources
+   SET fencing_token = ?,
+       locked_by = ?,
+       ttl = ?,
+       acquired_at_us = ?,
+       expires_at_us = ?,
+       released_at_us = ?,
+       last_event_id = ?
+ WHERE id = ?;
+
+UPDATE resources
    SET ttl = ?,
        expires_at_us = ?,
        renewals = ?
  WHERE id = ?;
+
+INSERT INTO lock_events (id, at_us, fencing_token, event, resource, previous_id, ttl, expires_at_us, address)
+VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?);
+
+INSERT INTO lock_events (id, at_us, fencing_token, event, resource, previous_id, ttl, expires_at_us, address)
+VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?),
+       (?, ?, ?, ?, ?, ?, ?, ?, ?),
+       (?, ?, ?, ?, ?, ?, ?, ?, ?),
+       (?, ?, ?, ?, ?, ?, ?, ?, ?),
+       (?, ?, ?, ?, ?, ?, ?, ?, ?),
+       (?, ?, ?, ?, ?, ?, ?, ?, ?),
+       (?, ?, ?, ?, ?, ?, ?, ?, ?),
+       (?, ?, ?, ?, ?, ?, ?, ?, ?);
 
 INSERT INTO lock_events (id, at_us, fencing_token, event, resource, previous_id, ttl, expires_at_us, owner, label, asked_by, reason, address)
 VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?);

@@ -19,6 +19,7 @@ macro_rules! every_claim_on {
             only_rows_that_were_free_for_long_are_pruned
             pruning_goes_round_in_small_steps
             what_another_connection_changed_is_seen_by_the_next_transaction
+            nothing_is_left_of_a_lock_that_was_freed_by_hand
             a_row_that_was_pruned_is_made_again
             the_locks_that_a_client_holds_are_counted
         }

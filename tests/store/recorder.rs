@@ -3,7 +3,7 @@
 use std::cell::RefCell;
 
 use central_locking_system::db::{History, Store};
-use central_locking_system::lock::NewLabel;
+use central_locking_system::lock::{Label, NewLabel};
 use diesel::connection::{Instrumentation, InstrumentationEvent, set_default_instrumentation};
 
 use super::{Backend, acquire, locks_of, name, release, renew, run};
@@ -62,6 +62,9 @@ pub(super) fn some_batches<B: Backend>(_: &B, store: &mut B::Store) {
     run(store, &[("a", renew("k", 90, NewLabel::Kept))]);
     run(store, &[("a", renew("k", 90, NewLabel::Kept))]);
     run(store, &[("a", release("k"))]);
+    // Of that lock nothing is left in the columns that few use.
+    run(store, &[("a", acquire("k", Some(60)))]);
+    run(store, &[("a", release("k"))]);
     store.read(&[name("a")]).expect("it is read");
     locks_of(store, &["token 7"]);
 }
@@ -70,6 +73,8 @@ pub(super) fn some_batches<B: Backend>(_: &B, store: &mut B::Store) {
 pub(super) fn a_large_batch<S: Store>(store: &mut S) {
     let names = ["b", "c", "d", "e", "f", "g", "h", "i", "j"];
     run(store, &names.map(|name| (name, acquire("k", None))));
+    let label = || NewLabel::Set(Label::new("why"));
+    run(store, &names.map(|name| (name, renew("k", 60, label()))));
 }
 
 /// Each statement is in the golden copy, and each of that was asked.

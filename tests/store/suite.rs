@@ -284,6 +284,25 @@ pub(super) fn what_another_connection_changed_is_seen_by_the_next_transaction<B:
     assert_eq!(backend.sql("SELECT name, locked_by FROM resources"), ["r|k"]);
 }
 
+pub(super) fn nothing_is_left_of_a_lock_that_was_freed_by_hand<B: Backend>() {
+    let backend = B::new();
+    let mut store = backend.open();
+    grant(&mut store, "r");
+    backend.sql(
+        "UPDATE resources
+            SET locked_by = NULL, acquired_at_us = NULL, label = 'left', info = 'left', renewals = 2",
+    );
+    // So that the store has it in hand.
+    load(&mut store, &["r"]);
+
+    grant(&mut store, "r");
+    run(&mut store, &[("r", release("k"))]);
+    grant(&mut store, "r");
+
+    let left = backend.sql("SELECT locked_by, label, info, renewals FROM resources");
+    assert_eq!(left, ["k|||"]);
+}
+
 pub(super) fn a_row_that_was_pruned_is_made_again<B: Backend>() {
     let backend = B::new();
     let mut store = backend.open();

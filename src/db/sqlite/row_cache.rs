@@ -10,10 +10,19 @@ use std::mem;
 
 use crate::lock::{Resource, ResourceName};
 
-/// A row and the number by which it is updated.
+/// A row of the table.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct StoredRow {
+    /// The number by which it is updated.
+    pub(super) id: i64,
+    /// Whether the columns that few use are empty.
+    pub(super) is_bare: bool,
+}
+
+/// A row and what is in it.
 #[derive(Debug)]
 pub(super) struct CachedRow {
-    pub(super) id: i64,
+    pub(super) row: StoredRow,
     pub(super) resource: Resource,
 }
 
@@ -51,7 +60,7 @@ impl RowCache {
 
     /// Forgets the rows whose numbers are above `from` and up to `to`.
     pub(super) fn forget(&mut self, from: i64, to: i64) {
-        let stays = |row: &CachedRow| row.id <= from || row.id > to;
+        let stays = |cached: &CachedRow| cached.row.id <= from || cached.row.id > to;
         self.younger.retain(|_, row| stays(row));
         self.older.retain(|_, row| stays(row));
     }
@@ -73,7 +82,10 @@ mod tests {
 
     fn row(number: i64) -> CachedRow {
         CachedRow {
-            id: number,
+            row: StoredRow {
+                id: number,
+                is_bare: true,
+            },
             resource: Resource::unseen(name(number)),
         }
     }
@@ -83,7 +95,7 @@ mod tests {
         let mut cache = RowCache::of_at_most(10);
         cache.put(row(1));
 
-        assert_eq!(cache.take(&name(1)).map(|row| row.id), Some(1));
+        assert_eq!(cache.take(&name(1)).map(|cached| cached.row.id), Some(1));
         assert!(cache.take(&name(1)).is_none());
     }
 

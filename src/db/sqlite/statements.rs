@@ -9,9 +9,11 @@ use diesel::sql_types::{BigInt, Nullable, Text};
 use diesel::sqlite::{Sqlite, SqliteConnection};
 
 use crate::clock::Timestamp;
-use crate::db::models::{COMPOSED, Columns, EVENT_COLUMNS, EventColumns, NUMBERS, ResourceRow, TEXTS, stored_renewals};
+use crate::db::models::{
+    COMPOSED, Columns, EVENT_COLUMNS, EVENT_COLUMNS_OF_SOME, EventColumns, NUMBERS, ResourceRow, TEXTS, stored_renewals,
+};
 use crate::db::schema::resources;
-use crate::lock::{ClientName, Event, Resource, ResourceName};
+use crate::lock::{ClientName, Event, EventId, Resource, ResourceName};
 
 /// One row by its name.
 pub(super) fn select_resource(
@@ -182,6 +184,65 @@ fn assign(out: &mut AstPass<'_, '_, Sqlite>, column: &str) {
 
 impl RunQueryDsl<SqliteConnection> for UpdateResource<'_> {}
 
+/// Writes what a grant or a release changes of a row in which the columns that few
+/// use are empty before and after. Of those no check has to be made again, and a
+/// value that is not bound costs nothing.
+pub(super) struct UpdateBare<'a> {
+    id: i64,
+    fencing_token: i64,
+    locked_by: Option<&'a str>,
+    /// Those of BARE_NUMBERS.
+    numbers: [Option<i64>; BARE_NUMBERS.len()],
+}
+
+const BARE_NUMBERS: [&str; 5] = [
+    "ttl",
+    "acquired_at_us",
+    "expires_at_us",
+    "released_at_us",
+    "last_event_id",
+];
+
+impl<'a> UpdateBare<'a> {
+    pub(super) fn of(id: i64, resource: &'a Resource) -> Self {
+        let lock = resource.lock.as_ref();
+        Self {
+            id,
+            fencing_token: resource.fencing_token.as_i64(),
+            locked_by: lock.map(|lock| lock.locked_by.reveal()),
+            numbers: [
+                lock.and_then(|lock| lock.ttl).map(|ttl| ttl.as_seconds().into()),
+                lock.map(|lock| lock.acquired_at.as_us()),
+                lock.and_then(|lock| lock.expires_at).map(Timestamp::as_us),
+                resource.released_at.map(Timestamp::as_us),
+                resource.last_event.map(EventId::as_i64),
+            ],
+        }
+    }
+}
+
+impl QueryId for UpdateBare<'_> {
+    type QueryId = UpdateBare<'static>;
+    const HAS_STATIC_QUERY_ID: bool = true;
+}
+
+impl QueryFragment<Sqlite> for UpdateBare<'_> {
+    fn walk_ast<'b>(&'b self, mut out: AstPass<'_, 'b, Sqlite>) -> QueryResult<()> {
+        out.push_sql("UPDATE resources\n   SET fencing_token = ");
+        out.push_bind_param::<BigInt, _>(&self.fencing_token)?;
+        assign(&mut out, "locked_by");
+        out.push_bind_param::<Nullable<Text>, _>(&self.locked_by)?;
+        for (column, number) in BARE_NUMBERS.iter().zip(&self.numbers) {
+            assign(&mut out, column);
+            out.push_bind_param::<Nullable<BigInt>, _>(number)?;
+        }
+        out.push_sql("\n WHERE id = ");
+        out.push_bind_param::<BigInt, _>(&self.id)
+    }
+}
+
+impl RunQueryDsl<SqliteConnection> for UpdateBare<'_> {}
+
 /// Writes how long the lock of a row lasts, and until when: a renewal changes
 /// nothing else, and of the rest no check has to be made again.
 pub(super) struct UpdateLease {
@@ -223,24 +284,28 @@ impl QueryFragment<Sqlite> for UpdateLease {
 
 impl RunQueryDsl<SqliteConnection> for UpdateLease {}
 
-/// Appends so many events.
-pub(super) struct InsertEvents<'a, const EVENTS: usize>([EventColumns<'a>; EVENTS]);
+/// Appends so many events; of those that are `BARE` the columns that only some have
+/// are not written.
+pub(super) struct InsertEvents<'a, const EVENTS: usize, const BARE: bool>([EventColumns<'a>; EVENTS]);
 
-impl<'a, const EVENTS: usize> InsertEvents<'a, EVENTS> {
+impl<'a, const EVENTS: usize, const BARE: bool> InsertEvents<'a, EVENTS, BARE> {
     pub(super) fn of(events: &'a [Event; EVENTS]) -> Self {
         Self(std::array::from_fn(|index| EventColumns::from(&events[index])))
     }
 }
 
-impl<const EVENTS: usize> QueryId for InsertEvents<'_, EVENTS> {
-    type QueryId = InsertEvents<'static, EVENTS>;
+impl<const EVENTS: usize, const BARE: bool> QueryId for InsertEvents<'_, EVENTS, BARE> {
+    type QueryId = InsertEvents<'static, EVENTS, BARE>;
     const HAS_STATIC_QUERY_ID: bool = true;
 }
 
-impl<const EVENTS: usize> QueryFragment<Sqlite> for InsertEvents<'_, EVENTS> {
+impl<const EVENTS: usize, const BARE: bool> QueryFragment<Sqlite> for InsertEvents<'_, EVENTS, BARE> {
     fn walk_ast<'b>(&'b self, mut out: AstPass<'_, 'b, Sqlite>) -> QueryResult<()> {
         let mut separator = "INSERT INTO lock_events (";
-        for column in EVENT_COLUMNS {
+        for (index, column) in EVENT_COLUMNS.iter().enumerate() {
+            if BARE && EVENT_COLUMNS_OF_SOME.contains(&index) {
+                continue;
+            }
             out.push_sql(separator);
             out.push_sql(column);
             separator = ", ";
@@ -260,7 +325,8 @@ impl<const EVENTS: usize> QueryFragment<Sqlite> for InsertEvents<'_, EVENTS> {
                 out.push_sql(separator);
                 out.push_bind_param::<Nullable<BigInt>, _>(number)?;
             }
-            for text in &event.optional_texts {
+            let texts: &[_] = if BARE { &[] } else { &event.optional_texts };
+            for text in texts {
                 out.push_sql(separator);
                 out.push_bind_param::<Nullable<Text>, _>(text)?;
             }
@@ -273,7 +339,7 @@ impl<const EVENTS: usize> QueryFragment<Sqlite> for InsertEvents<'_, EVENTS> {
     }
 }
 
-impl<const EVENTS: usize> RunQueryDsl<SqliteConnection> for InsertEvents<'_, EVENTS> {}
+impl<const EVENTS: usize, const BARE: bool> RunQueryDsl<SqliteConnection> for InsertEvents<'_, EVENTS, BARE> {}
 
 /// Writes the counter and the clock.
 pub(super) struct SaveServerState {
