@@ -25,7 +25,10 @@ const SOON: Duration = Duration::from_secs(10);
 
 /// How `cls` is called by somebody to whom this server is set.
 fn cls(server: &Server) -> Cls {
-    Cls::in_directory(server.directory()).with("CLS_URL", &server.base_url())
+    Cls::in_directory(server.directory())
+        .with("CLS_URL", &server.base_url())
+        // Whoever runs the tests may ignore some signals, as nohup does HUP; those could not be trapped.
+        .under(&["env", "--default-signal"])
 }
 
 /// Runs `cls lock` to its end.
