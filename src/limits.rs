@@ -272,7 +272,13 @@ pub const REMIND_AFTER: Duration = Duration::from_millis(200);
 /// statement.
 pub const LISTEN_INTERVAL: Duration = Duration::from_millis(1);
 
-/// The same while nobody waits.
+/// The same shortly after something was heard.
+pub const LISTEN_BUSY_INTERVAL: Duration = Duration::from_micros(250);
+
+/// How long that is.
+pub const LISTEN_BUSY_TIME: Duration = Duration::from_millis(50);
+
+/// The same while nobody waits; it ends when somebody does.
 pub const LISTEN_IDLE_INTERVAL: Duration = Duration::from_millis(20);
 
 /// Between two calls by which a server finds out whether it hears any.

@@ -145,7 +145,8 @@ pub enum Standing {
 /// its own.
 pub trait Listener: Send {
     /// Answers with what was heard, perhaps nothing, after at most about
-    /// `patience`; or, where it has to connect anew, when that is done.
+    /// `patience`, sooner if the calling thread is unparked; or, where it has to
+    /// connect anew, when that is done.
     fn hear(&mut self, patience: Duration) -> Vec<Announcement>;
 }
 

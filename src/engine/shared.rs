@@ -2,7 +2,8 @@
 
 use std::mem;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock};
+use std::thread::{self, Thread};
 
 use crate::db::Announcement;
 use crate::engine::feed::FeedState;
@@ -34,6 +35,8 @@ pub(super) struct Shared {
     draining: AtomicBool,
     /// Whether anybody is in a line; written by the batcher for the listener.
     somebody_waits: AtomicBool,
+    /// The thread of the listener, which is woken when the first comes into a line.
+    listener: OnceLock<Thread>,
     /// Set once, when the batcher thread ends.
     ended: AtomicBool,
 }
@@ -81,8 +84,22 @@ impl Shared {
         lock(&self.new_policy).take()
     }
 
+    /// Notes whether anybody is in a line. The listener looks at it after it is woken,
+    /// or sleeps only after it has looked: then the wake-up ends that sleep.
     pub(super) fn note_waiting(&self, somebody_waits: bool) {
-        self.somebody_waits.store(somebody_waits, Ordering::Relaxed);
+        let did_wait = self.somebody_waits.swap(somebody_waits, Ordering::Relaxed);
+        if somebody_waits
+            && !did_wait
+            && let Some(listener) = self.listener.get()
+        {
+            listener.unpark();
+        }
+    }
+
+    /// The calling thread is the listener.
+    pub(super) fn note_listener(&self) {
+        // There is one.
+        let _ = self.listener.set(thread::current());
     }
 
     pub(super) fn somebody_waits(&self) -> bool {

@@ -100,7 +100,7 @@ impl Listener for PostgresListener {
             heard.push(Announcement::Lost);
         }
         if heard.is_empty() {
-            thread::sleep(patience);
+            thread::park_timeout(patience);
         }
         heard
     }
