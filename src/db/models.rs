@@ -115,6 +115,12 @@ pub(super) const NUMBERS: [&str; 7] = [
     "last_event_id",
 ];
 
+/// Of TEXTS so many are of all locks; the others and COMPOSED few use.
+pub(super) const TEXTS_OF_ALL: usize = 1;
+
+/// Those of NUMBERS that few use: told_again, renewals.
+pub(super) const NUMBERS_OF_SOME: Range<usize> = 4..6;
+
 /// A resource, column by column, as the hot statements write it.
 pub(super) struct Columns<'r> {
     /// Those of TEXTS.

@@ -23,8 +23,7 @@ use diesel::sqlite::SqliteConnection;
 use self::open_file::{Identity, LogRoom, OpenFile, require_own_and_whole};
 use self::row_cache::{CachedRow, StoredRow};
 use self::statements::{
-    InsertEvents, InsertResource, SaveServerState, UpdateBare, UpdateLease, UpdateResource, select_held,
-    select_resource,
+    InsertEvents, InsertResource, SaveServerState, UpdateLease, UpdateResource, select_held, select_resource,
 };
 use crate::clock::{ProcessClock, Timestamp};
 use crate::db::models::{is_bare, is_bare_event};
@@ -429,8 +428,8 @@ fn save(
                 let was_bare = std::mem::replace(&mut row.is_bare, is_bare);
                 match change {
                     Change::Lease => UpdateLease::of(row.id, resource).execute(conn),
-                    _ if was_bare && is_bare => UpdateBare::of(row.id, resource).execute(conn),
-                    _ => UpdateResource::of(row.id, resource).execute(conn),
+                    _ if was_bare && is_bare => UpdateResource::<true>::of(row.id, resource).execute(conn),
+                    _ => UpdateResource::<false>::of(row.id, resource).execute(conn),
                 }
             }
         };

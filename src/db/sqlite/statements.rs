@@ -10,10 +10,11 @@ use diesel::sqlite::{Sqlite, SqliteConnection};
 
 use crate::clock::Timestamp;
 use crate::db::models::{
-    COMPOSED, Columns, EVENT_COLUMNS, EVENT_COLUMNS_OF_SOME, EventColumns, NUMBERS, ResourceRow, TEXTS, stored_renewals,
+    COMPOSED, Columns, EVENT_COLUMNS, EVENT_COLUMNS_OF_SOME, EventColumns, NUMBERS, NUMBERS_OF_SOME, ResourceRow,
+    TEXTS, TEXTS_OF_ALL, stored_renewals,
 };
 use crate::db::schema::resources;
-use crate::lock::{ClientName, Event, EventId, Resource, ResourceName};
+use crate::lock::{ClientName, Event, Resource, ResourceName};
 
 /// One row by its name.
 pub(super) fn select_resource(
@@ -135,13 +136,15 @@ impl QueryFragment<Sqlite> for InsertResource<'_> {
 
 impl RunQueryDsl<SqliteConnection> for InsertResource<'_> {}
 
-/// Writes a row that is there.
-pub(super) struct UpdateResource<'a> {
+/// Writes a row that is there. Of one that is `BARE` before and after, the columns
+/// that few use are not written: no check of them has to be made again, and a value
+/// that is not bound costs nothing.
+pub(super) struct UpdateResource<'a, const BARE: bool> {
     id: i64,
     columns: Columns<'a>,
 }
 
-impl<'a> UpdateResource<'a> {
+impl<'a, const BARE: bool> UpdateResource<'a, BARE> {
     pub(super) fn of(id: i64, resource: &'a Resource) -> Self {
         Self {
             id,
@@ -150,24 +153,29 @@ impl<'a> UpdateResource<'a> {
     }
 }
 
-impl QueryId for UpdateResource<'_> {
-    type QueryId = UpdateResource<'static>;
+impl<const BARE: bool> QueryId for UpdateResource<'_, BARE> {
+    type QueryId = UpdateResource<'static, BARE>;
     const HAS_STATIC_QUERY_ID: bool = true;
 }
 
-impl QueryFragment<Sqlite> for UpdateResource<'_> {
+impl<const BARE: bool> QueryFragment<Sqlite> for UpdateResource<'_, BARE> {
     fn walk_ast<'b>(&'b self, mut out: AstPass<'_, 'b, Sqlite>) -> QueryResult<()> {
         out.push_sql("UPDATE resources\n   SET fencing_token = ");
         out.push_bind_param::<BigInt, _>(&self.columns.fencing_token)?;
-        for (column, text) in TEXTS.iter().zip(&self.columns.texts) {
+        let texts = TEXTS.iter().zip(&self.columns.texts);
+        for (column, text) in texts.take(if BARE { TEXTS_OF_ALL } else { TEXTS.len() }) {
             assign(&mut out, column);
             out.push_bind_param::<Nullable<Text>, _>(text)?;
         }
-        for (column, text) in COMPOSED.iter().zip(&self.columns.composed) {
+        let composed = COMPOSED.iter().zip(&self.columns.composed);
+        for (column, text) in composed.filter(|_| !BARE) {
             assign(&mut out, column);
             out.push_bind_param::<Nullable<Text>, _>(text)?;
         }
-        for (column, number) in NUMBERS.iter().zip(&self.columns.numbers) {
+        for (index, (column, number)) in NUMBERS.iter().zip(&self.columns.numbers).enumerate() {
+            if BARE && NUMBERS_OF_SOME.contains(&index) {
+                continue;
+            }
             assign(&mut out, column);
             out.push_bind_param::<Nullable<BigInt>, _>(number)?;
         }
@@ -182,66 +190,7 @@ fn assign(out: &mut AstPass<'_, '_, Sqlite>, column: &str) {
     out.push_sql(" = ");
 }
 
-impl RunQueryDsl<SqliteConnection> for UpdateResource<'_> {}
-
-/// Writes what a grant or a release changes of a row in which the columns that few
-/// use are empty before and after. Of those no check has to be made again, and a
-/// value that is not bound costs nothing.
-pub(super) struct UpdateBare<'a> {
-    id: i64,
-    fencing_token: i64,
-    locked_by: Option<&'a str>,
-    /// Those of BARE_NUMBERS.
-    numbers: [Option<i64>; BARE_NUMBERS.len()],
-}
-
-const BARE_NUMBERS: [&str; 5] = [
-    "ttl",
-    "acquired_at_us",
-    "expires_at_us",
-    "released_at_us",
-    "last_event_id",
-];
-
-impl<'a> UpdateBare<'a> {
-    pub(super) fn of(id: i64, resource: &'a Resource) -> Self {
-        let lock = resource.lock.as_ref();
-        Self {
-            id,
-            fencing_token: resource.fencing_token.as_i64(),
-            locked_by: lock.map(|lock| lock.locked_by.reveal()),
-            numbers: [
-                lock.and_then(|lock| lock.ttl).map(|ttl| ttl.as_seconds().into()),
-                lock.map(|lock| lock.acquired_at.as_us()),
-                lock.and_then(|lock| lock.expires_at).map(Timestamp::as_us),
-                resource.released_at.map(Timestamp::as_us),
-                resource.last_event.map(EventId::as_i64),
-            ],
-        }
-    }
-}
-
-impl QueryId for UpdateBare<'_> {
-    type QueryId = UpdateBare<'static>;
-    const HAS_STATIC_QUERY_ID: bool = true;
-}
-
-impl QueryFragment<Sqlite> for UpdateBare<'_> {
-    fn walk_ast<'b>(&'b self, mut out: AstPass<'_, 'b, Sqlite>) -> QueryResult<()> {
-        out.push_sql("UPDATE resources\n   SET fencing_token = ");
-        out.push_bind_param::<BigInt, _>(&self.fencing_token)?;
-        assign(&mut out, "locked_by");
-        out.push_bind_param::<Nullable<Text>, _>(&self.locked_by)?;
-        for (column, number) in BARE_NUMBERS.iter().zip(&self.numbers) {
-            assign(&mut out, column);
-            out.push_bind_param::<Nullable<BigInt>, _>(number)?;
-        }
-        out.push_sql("\n WHERE id = ");
-        out.push_bind_param::<BigInt, _>(&self.id)
-    }
-}
-
-impl RunQueryDsl<SqliteConnection> for UpdateBare<'_> {}
+impl<const BARE: bool> RunQueryDsl<SqliteConnection> for UpdateResource<'_, BARE> {}
 
 /// Writes how long the lock of a row lasts, and until when: a renewal changes
 /// nothing else, and of the rest no check has to be made again.
