@@ -116,8 +116,11 @@ fn a_key_of_the_terminal_stops_nobody_whom_no_shell_would_let_go_on() {
     let server = Server::start();
     for begin in ["", "read line; "] {
         // What is shown begins with this line, so it is not to hold what is waited for.
+        // Ready says who sleeps: a shell that is about to start it by vfork cannot be
+        // stopped, nor go on while its child is, and no process above it learns of that.
         let line = format!(
-            "$CLS lock r -- sh -c '{begin}echo ready$((1+1)); sleep 1; read answer; echo \"you said $answer\"'"
+            "$CLS lock r -- sh -c '{begin}sh -c \"echo ready$((1+1)); exec sleep 1\"; read answer; \
+             echo \"you said $answer\"'"
         );
         let mut child = on_terminal(&server, &line);
         let mut keys = child.stdin.take().expect("piped");
