@@ -52,7 +52,7 @@ use self::lines::{Elsewhere, Viewpoint, to_look_at};
 use self::listener::PostgresListener;
 use self::message::Message;
 use self::numbers::{Known, Numbers};
-use self::replica::Registration;
+use self::replica::{Beat, Registration};
 use self::rows::Wanted;
 use self::session::{ServingSession, connect_to_serve, wait_for_locks};
 use self::timeline::pass_recorded_events;
@@ -317,8 +317,12 @@ impl Store for PostgresStore {
     fn beat(&mut self, call: bool) -> Result<Standing, StoreError> {
         self.with_connection(|store, conn| {
             let began = Instant::now();
-            let silent_us = replica::beat(conn, store.registration).map_err(failed)?;
-            if silent_us.is_none() {
+            let beat = replica::beat(conn, store.registration).map_err(failed)?;
+            if let Some(beat) = beat {
+                // An instant that is yet to come is from before the clock was set back. Whoever
+                // was silent would be believed until then.
+                store.believing_since_us = store.believing_since_us.min(beat.now_us);
+            } else {
                 store.registration = replica::register(conn).map_err(failed)?;
                 store.replica.store(store.registration.id, Ordering::Release);
             }
@@ -336,9 +340,9 @@ impl Store for PostgresStore {
             }
             let was_heard = |silent_us| (0..REPLICA_SILENT_MAX.as_micros() as i64).contains(&silent_us);
             let was_in_time = last_beat.is_some_and(|last_beat| last_beat.elapsed() < REPLICA_SILENT_MAX);
-            Ok(match silent_us {
+            Ok(match beat {
                 None => Standing::Forgotten,
-                Some(silent_us) if was_in_time && was_heard(silent_us) => Standing::Known,
+                Some(Beat { silent_us, .. }) if was_in_time && was_heard(silent_us) => Standing::Known,
                 Some(_) => Standing::Doubted,
             })
         })

@@ -386,6 +386,7 @@ impl Store for SimulatedStore {
                 .replicas
                 .insert(store.replica, ReplicaRow { seen: now })
                 .map(|row| row.seen);
+            store.believing_since = store.believing_since.min(now);
             if before.is_none() {
                 state.replicas.remove(&store.replica);
                 store.replica = register(&mut state);

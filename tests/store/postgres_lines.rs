@@ -140,6 +140,35 @@ fn a_sign_of_life_from_the_future_is_none() {
     );
 }
 
+/// Has the database's clock go ahead by so many seconds.
+fn set_clock(backend: &Postgres, seconds: i64) {
+    let us = seconds * 1_000_000;
+    backend.sql(&format!(
+        "CREATE OR REPLACE FUNCTION clock_us() RETURNS BIGINT LANGUAGE sql VOLATILE
+         RETURN (extract(epoch FROM clock_timestamp()) * 1000000)::BIGINT + ({us})"
+    ));
+}
+
+#[test]
+fn where_the_clock_is_set_back_to_before_the_database_started_nobody_is_believed_until_then() {
+    let backend = Postgres::new();
+    let (mut a, mut b) = (Server::on(&backend), Server::on(&backend));
+    grant(&mut a.store, "r");
+    b.asks(acquire("first", None));
+
+    set_clock(&backend, -3600);
+    assert_eq!(b.store.beat(false), Ok(Standing::Doubted));
+    assert_eq!(a.store.beat(false), Ok(Standing::Doubted));
+    run(&mut a.store, &[("r", release("k"))]);
+    let asked = run(&mut a.store, &[("r", acquire("x", None))]);
+    assert_eq!(asked, [Outcome::Locked], "it may give a sign of life yet");
+
+    // Which it does not.
+    set_clock(&backend, -3597);
+    let granted = run(&mut a.store, &[("r", acquire("x", None))]);
+    assert!(matches!(granted[..], [Outcome::Acquired(_)]), "{granted:?}");
+}
+
 #[test]
 fn whoever_was_not_heard_for_two_seconds_finds_out() {
     let backend = Postgres::new();
@@ -248,10 +277,7 @@ fn a_server_that_leaves_or_is_silent_for_long_is_not_in_the_tables_any_more() {
     assert_eq!(backend.sql(left), ["2|1"]);
 
     let mut later = backend.open();
-    backend.sql(
-        "CREATE OR REPLACE FUNCTION clock_us() RETURNS BIGINT LANGUAGE sql VOLATILE
-         RETURN (extract(epoch FROM clock_timestamp()) * 1000000)::BIGINT + 61000000",
-    );
+    set_clock(&backend, 61);
     backend.sql("UPDATE replicas SET seen_us = clock_us() WHERE id > (SELECT min(id) FROM replicas)");
     assert_eq!(later.beat(false), Ok(Standing::Known));
     assert_eq!(backend.sql(left), ["2|0"]);

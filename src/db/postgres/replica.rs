@@ -43,12 +43,18 @@ pub(super) fn register(conn: &mut PgConnection) -> QueryResult<Registration> {
     })
 }
 
-/// Gives a sign of life. Says for how many microseconds there was none, which
-/// is less than nothing if the clock was set back; `None` if nobody knows the
-/// server any more.
-pub(super) fn beat(conn: &mut PgConnection, registration: Registration) -> QueryResult<Option<i64>> {
+/// A sign of life, by the database's clock.
+#[derive(Clone, Copy)]
+pub(super) struct Beat {
+    /// For how long there was none; less than nothing if the clock was set back.
+    pub(super) silent_us: i64,
+    pub(super) now_us: i64,
+}
+
+/// Gives a sign of life. `None` if nobody knows the server any more.
+pub(super) fn beat(conn: &mut PgConnection, registration: Registration) -> QueryResult<Option<Beat>> {
     // One statement, because it is sent so often: what it sets holds until its end.
-    sql::<BigInt>(
+    sql::<(BigInt, BigInt)>(
         "UPDATE replicas
             SET seen_us = clock_us()
            FROM (SELECT id, clock_us() - seen_us AS silent_us,
@@ -63,10 +69,11 @@ pub(super) fn beat(conn: &mut PgConnection, registration: Registration) -> Query
         "
                     FOR UPDATE) AS before
           WHERE replicas.id = before.id
-         RETURNING before.silent_us",
+         RETURNING before.silent_us, replicas.seen_us",
     )
     .get_result(conn)
     .optional()
+    .map(|beat| beat.map(|(silent_us, now_us)| Beat { silent_us, now_us }))
 }
 
 /// Deletes the server and whoever waits there; vacant places that could not be
