@@ -322,6 +322,9 @@ impl Store for PostgresStore {
                 // An instant that is yet to come is from before the clock was set back. Whoever
                 // was silent would be believed until then.
                 store.believing_since_us = store.believing_since_us.min(beat.now_us);
+                if beat.silent_us < 0 {
+                    replica::bring_back(conn, beat.now_us).map_err(failed)?;
+                }
             } else {
                 store.registration = replica::register(conn).map_err(failed)?;
                 store.replica.store(store.registration.id, Ordering::Release);

@@ -7,7 +7,7 @@ use std::time::Duration;
 use central_locking_system::clock::Timestamp;
 use central_locking_system::db::{Announcement, Askers, History, Kept, Listener, Seen, Standing, Store, StoreError};
 use central_locking_system::limits::{
-    REOPEN_INTERVAL, REPLICA_FORGOTTEN_AFTER, REPLICA_SILENT_MAX, ROW_LOCK_AGAIN_WAIT_MAX, ROW_LOCK_WAIT_MAX,
+    REOPEN_INTERVAL, REPLICA_FORGOTTEN_AFTER, REPLICA_SILENT_MAX, ROW_LOCK_AGAIN_WAIT_MAX, ROW_LOCK_WAIT_MAX, VACANT_PLACE_MAX,
 };
 use central_locking_system::lock::{FencingCounter, FencingToken, Place, Resource, ResourceName, Rows};
 use tokio::time::Instant;
@@ -387,6 +387,9 @@ impl Store for SimulatedStore {
                 .insert(store.replica, ReplicaRow { seen: now })
                 .map(|row| row.seen);
             store.believing_since = store.believing_since.min(now);
+            if before.is_some_and(|before| before > now) {
+                bring_back(&mut state, now);
+            }
             if before.is_none() {
                 state.replicas.remove(&store.replica);
                 store.replica = register(&mut state);
@@ -451,6 +454,17 @@ fn register(state: &mut State) -> i64 {
     let (replica, seen) = (state.last_replica, state.wall_clock());
     state.replicas.insert(replica, ReplicaRow { seen });
     replica
+}
+
+/// What was written before the clock was set back counts as if it were written now.
+fn bring_back(state: &mut State, now: Timestamp) {
+    for row in state.replicas.values_mut().filter(|row| row.seen > now) {
+        row.seen = now - REPLICA_SILENT_MAX;
+    }
+    let latest = now + VACANT_PLACE_MAX;
+    for waiter in &mut state.waiters {
+        waiter.vacant_until = waiter.vacant_until.map(|until| until.min(latest));
+    }
 }
 
 fn forget_the_silent(state: &mut State, believing_since: Timestamp, now: Timestamp) {

@@ -170,6 +170,31 @@ fn where_the_clock_is_set_back_to_before_the_database_started_nobody_is_believed
 }
 
 #[test]
+fn where_the_clock_is_set_back_nothing_counts_again_when_it_passes_there_once_more() {
+    let backend = Postgres::new();
+    let (mut a, mut b) = (Server::on(&backend), Server::on(&backend));
+    let mut lives = backend.open();
+    grant(&mut a.store, "r");
+    assert_eq!(a.asks(acquire_by_request("first", "1")), Outcome::Locked);
+    vacate(&mut a.store, &mut a.line, "r");
+    assert_eq!(b.asks(acquire("second", None)), Outcome::Locked);
+
+    set_clock(&backend, -30);
+    assert_eq!(lives.beat(false), Ok(Standing::Doubted));
+    // Of those that are not heard again one was the server of whoever waits.
+    let silent = "SELECT count(*) FROM replicas WHERE seen_us > clock_us() - 2000000";
+    assert_eq!(backend.sql(silent), ["1"]);
+    let kept = "SELECT vacant_until_us BETWEEN clock_us() + 1 AND clock_us() + 3000000 FROM waiters WHERE replica = 0";
+    assert_eq!(backend.sql(kept), ["t"]);
+
+    set_clock(&backend, 0);
+    run(&mut lives, &[("r", release("k"))]);
+    let granted = run(&mut lives, &[("r", acquire("x", None))]);
+    assert!(matches!(granted[..], [Outcome::Acquired(_)]), "{granted:?}");
+    assert_eq!(a.store.beat(false), Ok(Standing::Doubted), "and whoever lives finds out");
+}
+
+#[test]
 fn whoever_was_not_heard_for_two_seconds_finds_out() {
     let backend = Postgres::new();
     let mut store = backend.open();

@@ -5,6 +5,8 @@
 //! grant, by the same locked rows as everybody. So nothing of it has to be on a
 //! standby, and where that does not answer nobody waits for it.
 
+use std::time::Duration;
+
 use diesel::connection::SimpleConnection;
 use diesel::dsl::sql;
 use diesel::pg::PgConnection;
@@ -13,7 +15,7 @@ use diesel::sql_types::BigInt;
 
 use crate::db::postgres::places::VACANT;
 use crate::db::schema::{replicas, waiters};
-use crate::limits::{REPLICA_FORGOTTEN_AFTER, VACANT_PLACE_MAX};
+use crate::limits::{REPLICA_FORGOTTEN_AFTER, REPLICA_SILENT_MAX, VACANT_PLACE_MAX};
 
 /// By what a server knows its row again: its number, and when that was given.
 /// Numbers begin anew where somebody makes the table anew, and may be lost with
@@ -74,6 +76,42 @@ pub(super) fn beat(conn: &mut PgConnection, registration: Registration) -> Query
     .get_result(conn)
     .optional()
     .map(|beat| beat.map(|(silent_us, now_us)| Beat { silent_us, now_us }))
+}
+
+/// To be called where the clock was set back: what was written by it before counts
+/// no longer than if it had been written now. Else servers that are gone, and places
+/// that nobody came back to, would be waited for when it passes there once more.
+///
+/// A server that lives gives a sign of life, and finds that it was doubted. Rows that
+/// somebody has locked are being changed, or are brought back by another server.
+pub(super) fn bring_back(conn: &mut PgConnection, now_us: i64) -> QueryResult<()> {
+    let us = |time: Duration| time.as_micros() as i64;
+    diesel::sql_query(
+        "UPDATE replicas
+            SET seen_us = $1
+           FROM (SELECT id
+                   FROM replicas
+                  WHERE seen_us > $2
+                    FOR UPDATE SKIP LOCKED) AS ahead
+          WHERE replicas.id = ahead.id",
+    )
+    .bind::<BigInt, _>(now_us - us(REPLICA_SILENT_MAX))
+    .bind::<BigInt, _>(now_us)
+    .execute(conn)?;
+    diesel::sql_query(
+        "UPDATE waiters
+            SET vacant_until_us = $1
+           FROM (SELECT name, replica, place
+                   FROM waiters
+                  WHERE vacant_until_us > $1
+                    FOR UPDATE SKIP LOCKED) AS ahead
+          WHERE waiters.name = ahead.name
+            AND waiters.replica = ahead.replica
+            AND waiters.place = ahead.place",
+    )
+    .bind::<BigInt, _>(now_us + us(VACANT_PLACE_MAX))
+    .execute(conn)?;
+    Ok(())
 }
 
 /// Deletes the server and whoever waits there; vacant places that could not be

@@ -219,7 +219,7 @@ impl Case {
             },
             Ok(Told::Answer(Answer::TimedOut)) => self.count("timeouts"),
             Ok(Told::Answer(Answer::Superseded)) => self.count("superseded"),
-            Ok(Told::Outcome(outcome)) => self.check_outcome(it.episode, it.purpose, &names, outcome),
+            Ok(Told::Outcome(outcome)) => self.check_outcome(&it, &names, outcome),
             Err(Unavailable::Store) if self.is_calm => {
                 self.convict(
                     Some(&names[0]),
@@ -308,18 +308,22 @@ impl Case {
         }
     }
 
-    fn check_outcome(&mut self, episode: EpisodeId, purpose: Purpose, names: &[ResourceName], outcome: &Outcome) {
+    fn check_outcome(&mut self, call: &Call, names: &[ResourceName], outcome: &Outcome) {
         let now = Instant::now();
-        let believes = self.episodes[episode].believes;
+        let believes = self.episodes[call.episode].believes;
         let believes = believes.is_some_and(|(_, until)| until.is_none_or(|until| now < until));
-        match (purpose, outcome) {
+        match (call.purpose, outcome) {
             (Purpose::Break, Outcome::Broken(before)) => {
                 self.broken.insert(before.fencing_token.as_i64());
             }
             (Purpose::Release, Outcome::Released) => {
                 self.count("released");
-                let known = self.resources.get(&names[0]);
-                if known.is_some_and(|known| known.resource.lock.is_some() && known.holder == Some(episode)) {
+                // Whoever waits with the same key by another connection may have it next.
+                let is_held = self.resources.get(&names[0]).is_some_and(|known| {
+                    let is_older = call.submitted.is_some_and(|submitted| known.granted < submitted);
+                    known.resource.lock.is_some() && known.holder == Some(call.episode) && is_older
+                });
+                if is_held {
                     self.convict(Some(&names[0]), "a release is told that is not committed".to_owned());
                 }
             }

@@ -43,14 +43,15 @@ impl Case {
         if after.lock.is_none() {
             self.tell(Some(name), &format!("server {server} commits: free after token {is}"));
         }
-        let granted_by = match is > was {
-            true => Some(server),
-            false => self.resources.get(name).and_then(|known| known.granted_by),
+        let (granted_by, granted) = match (is > was, self.resources.get(name)) {
+            (false, Some(known)) => (known.granted_by, known.granted),
+            _ => (Some(server), self.clock),
         };
         let known = Known {
             resource: after.clone(),
             holder,
             granted_by,
+            granted,
             free_and_wanted: None,
             changed: self.clock,
         };
