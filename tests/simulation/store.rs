@@ -7,7 +7,8 @@ use std::time::Duration;
 use central_locking_system::clock::Timestamp;
 use central_locking_system::db::{Announcement, Askers, History, Kept, Listener, Seen, Standing, Store, StoreError};
 use central_locking_system::limits::{
-    REOPEN_INTERVAL, REPLICA_FORGOTTEN_AFTER, REPLICA_SILENT_MAX, ROW_LOCK_AGAIN_WAIT_MAX, ROW_LOCK_WAIT_MAX, VACANT_PLACE_MAX,
+    REOPEN_INTERVAL, REPLICA_FORGOTTEN_AFTER, REPLICA_SILENT_MAX, ROW_LOCK_AGAIN_WAIT_MAX, ROW_LOCK_WAIT_MAX,
+    VACANT_PLACE_MAX,
 };
 use central_locking_system::lock::{FencingCounter, FencingToken, Place, Resource, ResourceName, Rows};
 use tokio::time::Instant;

@@ -191,7 +191,11 @@ fn where_the_clock_is_set_back_nothing_counts_again_when_it_passes_there_once_mo
     run(&mut lives, &[("r", release("k"))]);
     let granted = run(&mut lives, &[("r", acquire("x", None))]);
     assert!(matches!(granted[..], [Outcome::Acquired(_)]), "{granted:?}");
-    assert_eq!(a.store.beat(false), Ok(Standing::Doubted), "and whoever lives finds out");
+    assert_eq!(
+        a.store.beat(false),
+        Ok(Standing::Doubted),
+        "and whoever lives finds out"
+    );
 }
 
 #[test]
