@@ -4,6 +4,7 @@
 use std::time::Duration;
 
 use central_locking_system::clock::Timestamp;
+use central_locking_system::limits::DEADLOCK_TOLD_FROM;
 use central_locking_system::lock::ResourceName;
 use tokio::time::Instant;
 
@@ -21,9 +22,6 @@ const RECOVERY_MAX: Duration = Duration::from_secs(5);
 /// How long it may take until whoever is next has what is free: some batches, and
 /// an announcement.
 const HANDED_OVER_MAX: Duration = Duration::from_millis(250);
-
-/// Those who wait for so long are told if it is for themselves.
-const DEADLOCK_TOLD_FROM: Duration = Duration::from_secs(3);
 
 impl Judge {
     /// Looks whether something lasts that must not.
@@ -109,8 +107,10 @@ impl Case {
         };
         let waits_for = |key: &str| -> Vec<(EpisodeId, &str)> {
             let calls = self.pending().filter(|call| {
-                let is_long = call.timeout.is_some_and(|timeout| timeout >= DEADLOCK_TOLD_FROM);
-                call.in_line.is_some() && is_long && call.purpose == Purpose::Acquire
+                // It was decided before that: on a slow disk long after it was asked.
+                let joined = call.in_line.map(|(_, joined)| joined);
+                let is_long = joined.is_some_and(|joined| call.wait_until >= Some(joined + DEADLOCK_TOLD_FROM));
+                is_long && call.purpose == Purpose::Acquire
             });
             let calls = calls.filter(|call| self.episodes[call.episode].key == key);
             let names = calls.flat_map(|call| {
