@@ -187,6 +187,10 @@ impl Case {
             let Some((since, at)) = call.in_line.filter(|_| waits && is_living && call.episode != granted) else {
                 return false;
             };
+            // It is sent away, which it may not have heard yet.
+            if self.servers.get(&call.server).is_some_and(|process| process.is_stopping) {
+                return false;
+            }
             // What went wrong with its server may have cost it its place, or the belief of others.
             let trouble = self.trouble_of(call.server).filter(|_| self.kind == Kind::Shared);
             since < asked && trouble.is_none_or(|trouble| trouble < at)
