@@ -187,8 +187,14 @@ impl Case {
             let Some((since, at)) = call.in_line.filter(|_| waits && is_living && call.episode != granted) else {
                 return false;
             };
-            // It is sent away, which it may not have heard yet.
-            if self.servers.get(&call.server).is_some_and(|process| process.is_stopping) {
+            // It has had its turn, or is sent away, which it may not have heard yet.
+            let had_it = self.resources.get(name).and_then(|known| known.holder) == Some(call.episode);
+            if had_it
+                || self
+                    .servers
+                    .get(&call.server)
+                    .is_some_and(|process| process.is_stopping)
+            {
                 return false;
             }
             // What went wrong with its server may have cost it its place, or the belief of others.
