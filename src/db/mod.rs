@@ -11,6 +11,7 @@ mod migrations;
 mod models;
 mod ownership;
 mod postgres;
+mod row_statements;
 mod schema;
 mod sessions;
 mod sqlite;

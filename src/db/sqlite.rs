@@ -22,11 +22,10 @@ use diesel::sqlite::SqliteConnection;
 
 use self::open_file::{Identity, LogRoom, OpenFile, require_own_and_whole};
 use self::row_cache::{CachedRow, StoredRow};
-use self::statements::{
-    InsertEvents, InsertResource, SaveServerState, UpdateLease, UpdateResource, select_held, select_resource,
-};
+use self::statements::{InsertResource, SaveServerState, UpdateLease, select_held, select_resource};
 use crate::clock::{ProcessClock, Timestamp};
 use crate::db::models::{is_bare, is_bare_event};
+use crate::db::row_statements::{InsertEvents, UpdateResource};
 use crate::db::schema::{lock_events, resources, server_state};
 use crate::db::{Askers, Catalog, History, Kept, Listener, Seen, Standing, Store, StoreError};
 use crate::limits::REOPEN_INTERVAL;

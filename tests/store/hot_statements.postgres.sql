@@ -113,6 +113,72 @@ DELETE FROM waiters
 
 WITH recorded AS (
 INSERT INTO lock_events (id, at_us, fencing_token, event, resource, previous_id, ttl, expires_at_us, owner, label, asked_by, reason, address)
+VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13)
+)
+UPDATE resources
+   SET fencing_token = $14,
+       locked_by = $15,
+       label = $16,
+       owner = $17,
+       client = $18,
+       info = $19,
+       acquire_request = $20,
+       release_request = $21,
+       broken = $22,
+       ttl = $23,
+       acquired_at_us = $24,
+       expires_at_us = $25,
+       released_at_us = $26,
+       told_again = $27,
+       renewals = $28,
+       last_event_id = $29
+ WHERE id = $30;
+
+WITH recorded AS (
+INSERT INTO lock_events (id, at_us, fencing_token, event, resource, previous_id, ttl, expires_at_us, owner, label, asked_by, reason, address)
+VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13),
+       ($14, $15, $16, $17, $18, $19, $20, $21, $22, $23, $24, $25, $26)
+)
+UPDATE resources
+   SET fencing_token = $27,
+       locked_by = $28,
+       label = $29,
+       owner = $30,
+       client = $31,
+       info = $32,
+       acquire_request = $33,
+       release_request = $34,
+       broken = $35,
+       ttl = $36,
+       acquired_at_us = $37,
+       expires_at_us = $38,
+       released_at_us = $39,
+       told_again = $40,
+       renewals = $41,
+       last_event_id = $42
+ WHERE id = $43;
+
+UPDATE resources
+   SET fencing_token = $1,
+       locked_by = $2,
+       label = $3,
+       owner = $4,
+       client = $5,
+       info = $6,
+       acquire_request = $7,
+       release_request = $8,
+       broken = $9,
+       ttl = $10,
+       acquired_at_us = $11,
+       expires_at_us = $12,
+       released_at_us = $13,
+       told_again = $14,
+       renewals = $15,
+       last_event_id = $16
+ WHERE id = $17;
+
+WITH recorded AS (
+INSERT INTO lock_events (id, at_us, fencing_token, event, resource, previous_id, ttl, expires_at_us, owner, label, asked_by, reason, address)
 SELECT * FROM unnest($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13)
 )
 UPDATE resources

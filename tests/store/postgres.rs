@@ -4,10 +4,10 @@ use std::thread;
 use std::time::Duration;
 
 use central_locking_system::db::{Askers, DatabaseUrl, Kept, PostgresStore, Store, StoreError};
-use central_locking_system::lock::{Operation, WaitingLines};
+use central_locking_system::lock::{NewLabel, Operation, WaitingLines};
 
 use super::recorder::{assert_golden, some_batches, statements_of};
-use super::{Backend, acquire, acquire_by_request, grant, load, name, release, run, run_in_line, suite, vacate};
+use super::{Backend, acquire, acquire_by_request, grant, load, name, release, renew, run, run_in_line, suite, vacate};
 use crate::support::{Cluster, PostgresDatabase, eventually};
 
 /// How long something may take that others have to notice first.
@@ -70,10 +70,20 @@ fn a_shared_line(backend: &Postgres, store: &mut PostgresStore) {
     run_in_line(store, &mut here, &[("line", release("third"))]);
 }
 
+/// More than one row, with and without events.
+fn two_rows(store: &mut PostgresStore) {
+    let both = |operation: fn() -> Operation| ["b", "c"].map(|name| (name, operation()));
+    run(store, &both(|| acquire("k", Some(60))));
+    // The first is recorded, the second not.
+    run(store, &both(|| renew("k", 90, NewLabel::Kept)));
+    run(store, &both(|| renew("k", 90, NewLabel::Kept)));
+}
+
 #[test]
 fn the_hot_statements_are_these() {
     let (_, asked) = statements_of::<Postgres>(|backend, store| {
         some_batches(backend, store);
+        two_rows(store);
         // Only the statements of batches: not how the other server starts.
         a_shared_line(backend, store);
     });
@@ -119,6 +129,7 @@ fn each_hot_statement_is_prepared_once() {
             "SELECT number, living.id, place, believed_until_us - $1",
             "WITH recorded AS (",
             "UPDATE resources",
+            "WITH recorded AS (",
             "SELECT now_us, number,",
             "SELECT client, count(*)",
             "INSERT INTO waiters (name, replica, place, wait_until_us, request)",
@@ -130,7 +141,7 @@ fn each_hot_statement_is_prepared_once() {
 
 /// The types of the parameters of the golden statements that read a table, in
 /// the order in which they stand there.
-const PARAMETER_TYPES: [&str; 12] = [
+const PARAMETER_TYPES: [&str; 15] = [
     "text[], bigint, bigint, bigint, bigint, bigint",
     "text[], bigint",
     "bigint, bigint, text[]",
@@ -140,6 +151,9 @@ const PARAMETER_TYPES: [&str; 12] = [
     "bigint, text[]",
     "text[], bigint[]",
     "text[], bigint[], bigint",
+    "bigint, bigint, bigint, text, text, bigint, bigint, bigint, text, text, text, text, text, bigint, text, text, text, text, text, text, text, text, bigint, bigint, bigint, bigint, bigint, bigint, bigint, bigint",
+    "bigint, bigint, bigint, text, text, bigint, bigint, bigint, text, text, text, text, text, bigint, bigint, bigint, text, text, bigint, bigint, bigint, text, text, text, text, text, bigint, text, text, text, text, text, text, text, text, bigint, bigint, bigint, bigint, bigint, bigint, bigint, bigint",
+    "bigint, text, text, text, text, text, text, text, text, bigint, bigint, bigint, bigint, bigint, bigint, bigint, bigint",
     "bigint[], bigint[], bigint[], text[], text[], bigint[], bigint[], bigint[], text[], text[], text[], text[], text[], bigint[], text[], bigint[], text[], text[], text[], text[], text[], text[], text[], text[], bigint[], bigint[], bigint[], bigint[], bigint[], bigint[], bigint[]",
     "bigint[], text[], bigint[], text[], text[], text[], text[], text[], text[], text[], text[], bigint[], bigint[], bigint[], bigint[], bigint[], bigint[], bigint[]",
     "bigint, bigint[]",

@@ -12,13 +12,14 @@ use crate::clock::Timestamp;
 use crate::db::models::ResourceRow;
 use crate::db::postgres::failed;
 use crate::db::postgres::statements::{
-    CountHeld, InsertEvents, InsertResources, LockResources, ReadResources, RowAddress, UpdateAndRecord,
+    CountHeld, InsertManyEvents, InsertResources, LockResources, ReadResources, RowAddress, UpdateAndRecord,
     UpdateResources,
 };
+use crate::db::row_statements::{InsertEvents, UpdateResource};
 use crate::db::schema::resources;
 use crate::db::{Seen, StoreError};
 use crate::limits::{INSERT_ATTEMPTS_MAX, REPLICA_SILENT_MAX};
-use crate::lock::{ClientName, FencingToken, Resource, ResourceName, Rows};
+use crate::lock::{ClientName, Event, FencingToken, Resource, ResourceName, Rows};
 
 /// The rows of a batch, locked.
 pub(super) struct LockedRows {
@@ -223,24 +224,40 @@ fn into_resource(row: ResourceRow, name: &ResourceName) -> Result<Resource, Stor
 
 /// Writes what changed, and what happened. Says whether that was anything.
 pub(super) fn save(conn: &mut PgConnection, rows: &Rows, marks: &[RowMarks]) -> Result<bool, StoreError> {
-    let mut update = UpdateResources::default();
-    for (row, resource, _) in rows.changed() {
-        update.push(&marks[row].address, resource);
-    }
-    let changed = update.rows();
-    let written = match (changed, rows.events()) {
-        (0, []) => return Ok(false),
-        (0, events) => return InsertEvents::of(events).execute(conn).map(|_| true).map_err(failed),
-        (_, []) => update.execute(conn),
-        (_, events) => {
-            let record = InsertEvents::of(events);
+    let changed = rows.changed().map(|(row, resource, _)| (&marks[row].address, resource));
+    let changed: Vec<(&RowAddress, &Resource)> = changed.collect();
+    let written = match (&changed[..], rows.events()) {
+        ([], []) => return Ok(false),
+        ([], events) => return InsertManyEvents::of(events).execute(conn).map(|_| true).map_err(failed),
+        ([one], []) => update_of(one).execute(conn),
+        ([one], [event]) => save_one(conn, one, std::array::from_ref(event)),
+        // The end of one lock, and the grant of the next.
+        ([one], [_, _]) => save_one::<2>(conn, one, rows.events().first_chunk().expect("two")),
+        (many, []) => UpdateResources::of(many).execute(conn),
+        (many, events) => {
+            let (update, record) = (UpdateResources::of(many), InsertManyEvents::of(events));
             UpdateAndRecord { update, record }.execute(conn)
         }
     };
     match written.map_err(failed)? {
-        written if written == changed => Ok(true),
-        written => Err(StoreError::Failed(format!("wrote {written} of {changed} rows"))),
+        written if written == changed.len() => Ok(true),
+        written => Err(StoreError::Failed(format!("wrote {written} of {} rows", changed.len()))),
     }
+}
+
+/// Writes one row, and what happened to it. By a value for each column: where there is
+/// so little, lists cost more than all else that the statement does.
+fn save_one<const EVENTS: usize>(
+    conn: &mut PgConnection,
+    one: &(&RowAddress, &Resource),
+    events: &[Event; EVENTS],
+) -> QueryResult<usize> {
+    let (update, record) = (update_of(one), InsertEvents::<EVENTS, false>::of(events));
+    UpdateAndRecord { update, record }.execute(conn)
+}
+
+fn update_of<'a>(((id, _), resource): &(&RowAddress, &'a Resource)) -> UpdateResource<'a, false> {
+    UpdateResource::of(*id, resource)
 }
 
 /// Takes back the rows that were made for names that nobody acquired or waits

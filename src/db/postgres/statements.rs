@@ -259,24 +259,24 @@ pub(super) struct UpdateResources<'a> {
 }
 
 impl<'a> UpdateResources<'a> {
-    pub(super) fn push(&mut self, (id, ctid): &'a RowAddress, resource: &'a Resource) {
-        let columns = Columns::from(resource);
-        self.ids.push(*id);
-        self.ctids.push(ctid);
-        self.fencing_tokens.push(columns.fencing_token);
-        for (list, text) in self.texts.iter_mut().zip(columns.texts) {
-            list.push(text);
+    pub(super) fn of(rows: &[(&'a RowAddress, &'a Resource)]) -> Self {
+        let mut update = Self::default();
+        for ((id, ctid), resource) in rows {
+            let columns = Columns::from(*resource);
+            update.ids.push(*id);
+            update.ctids.push(ctid);
+            update.fencing_tokens.push(columns.fencing_token);
+            for (list, text) in update.texts.iter_mut().zip(columns.texts) {
+                list.push(text);
+            }
+            for (list, text) in update.composed.iter_mut().zip(columns.composed) {
+                list.push(text);
+            }
+            for (list, number) in update.numbers.iter_mut().zip(columns.numbers) {
+                list.push(number);
+            }
         }
-        for (list, text) in self.composed.iter_mut().zip(columns.composed) {
-            list.push(text);
-        }
-        for (list, number) in self.numbers.iter_mut().zip(columns.numbers) {
-            list.push(number);
-        }
-    }
-
-    pub(super) fn rows(&self) -> usize {
-        self.ids.len()
+        update
     }
 }
 
@@ -338,17 +338,17 @@ impl QueryFragment<Pg> for UpdateResources<'_> {
 impl RunQueryDsl<PgConnection> for UpdateResources<'_> {}
 
 /// Both in one round trip.
-pub(super) struct UpdateAndRecord<'a> {
-    pub(super) update: UpdateResources<'a>,
-    pub(super) record: InsertEvents<'a>,
+pub(super) struct UpdateAndRecord<U, R> {
+    pub(super) update: U,
+    pub(super) record: R,
 }
 
-impl QueryId for UpdateAndRecord<'_> {
-    type QueryId = UpdateAndRecord<'static>;
-    const HAS_STATIC_QUERY_ID: bool = true;
+impl<U: QueryId, R: QueryId> QueryId for UpdateAndRecord<U, R> {
+    type QueryId = UpdateAndRecord<U::QueryId, R::QueryId>;
+    const HAS_STATIC_QUERY_ID: bool = U::HAS_STATIC_QUERY_ID && R::HAS_STATIC_QUERY_ID;
 }
 
-impl QueryFragment<Pg> for UpdateAndRecord<'_> {
+impl<U: QueryFragment<Pg>, R: QueryFragment<Pg>> QueryFragment<Pg> for UpdateAndRecord<U, R> {
     fn walk_ast<'b>(&'b self, mut out: AstPass<'_, 'b, Pg>) -> QueryResult<()> {
         out.push_sql("WITH recorded AS (\n");
         self.record.walk_ast(out.reborrow())?;
@@ -357,11 +357,11 @@ impl QueryFragment<Pg> for UpdateAndRecord<'_> {
     }
 }
 
-impl RunQueryDsl<PgConnection> for UpdateAndRecord<'_> {}
+impl<U, R> RunQueryDsl<PgConnection> for UpdateAndRecord<U, R> {}
 
 /// Appends events: a list for each column.
 #[derive(Default)]
-pub(super) struct InsertEvents<'a> {
+pub(super) struct InsertManyEvents<'a> {
     numbers: [Vec<i64>; 3],
     texts: [Vec<&'a str>; 2],
     optional_numbers: [Vec<Option<i64>>; 3],
@@ -369,7 +369,7 @@ pub(super) struct InsertEvents<'a> {
     addresses: Vec<Option<String>>,
 }
 
-impl<'a> InsertEvents<'a> {
+impl<'a> InsertManyEvents<'a> {
     pub(super) fn of(events: &'a [Event]) -> Self {
         let mut insert = Self::default();
         for event in events {
@@ -405,12 +405,12 @@ fn clear_if_empty<T>(list: &mut Vec<Option<T>>) {
     }
 }
 
-impl QueryId for InsertEvents<'_> {
-    type QueryId = InsertEvents<'static>;
+impl QueryId for InsertManyEvents<'_> {
+    type QueryId = InsertManyEvents<'static>;
     const HAS_STATIC_QUERY_ID: bool = true;
 }
 
-impl QueryFragment<Pg> for InsertEvents<'_> {
+impl QueryFragment<Pg> for InsertManyEvents<'_> {
     fn walk_ast<'b>(&'b self, mut out: AstPass<'_, 'b, Pg>) -> QueryResult<()> {
         let mut separator = "INSERT INTO lock_events (";
         for column in EVENT_COLUMNS {
@@ -442,4 +442,4 @@ impl QueryFragment<Pg> for InsertEvents<'_> {
     }
 }
 
-impl RunQueryDsl<PgConnection> for InsertEvents<'_> {}
+impl RunQueryDsl<PgConnection> for InsertManyEvents<'_> {}
