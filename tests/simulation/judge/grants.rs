@@ -187,14 +187,11 @@ impl Case {
             let Some((since, at)) = call.in_line.filter(|_| waits && is_living && call.episode != granted) else {
                 return false;
             };
-            // It has had its turn, or is sent away, which it may not have heard yet.
+            // It has had its turn, or has it in this batch and gives it back, or is sent away.
             let had_it = self.resources.get(name).and_then(|known| known.holder) == Some(call.episode);
-            if had_it
-                || self
-                    .servers
-                    .get(&call.server)
-                    .is_some_and(|process| process.is_stopping)
-            {
+            let process = self.servers.get(&call.server);
+            let is_sent_away = process.is_some_and(|process| process.is_stopping);
+            if had_it || episode.may_end || is_sent_away {
                 return false;
             }
             // What went wrong with its server may have cost it its place, or the belief of others.
