@@ -23,8 +23,9 @@ use crate::server::Server;
 /// When nobody begins anything any more, how long what was begun may take.
 const FINISHED_MAX: Duration = Duration::from_secs(90);
 
-/// Longer than anything takes that goes on by itself.
-const QUIET: Duration = Duration::from_secs(12);
+/// Longer than anything takes that goes on by itself, as do the waits of clients that
+/// have vanished.
+const QUIET: Duration = Duration::from_secs(22);
 
 pub struct World {
     pub plan: Plan,
