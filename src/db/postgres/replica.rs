@@ -86,32 +86,34 @@ pub(super) fn beat(conn: &mut PgConnection, registration: Registration) -> Query
 /// somebody has locked are being changed, or are brought back by another server.
 pub(super) fn bring_back(conn: &mut PgConnection, now_us: i64) -> QueryResult<()> {
     let us = |time: Duration| time.as_micros() as i64;
-    diesel::sql_query(
-        "UPDATE replicas
-            SET seen_us = $1
-           FROM (SELECT id
-                   FROM replicas
-                  WHERE seen_us > $2
-                    FOR UPDATE SKIP LOCKED) AS ahead
-          WHERE replicas.id = ahead.id",
-    )
-    .bind::<BigInt, _>(now_us - us(REPLICA_SILENT_MAX))
-    .bind::<BigInt, _>(now_us)
-    .execute(conn)?;
-    diesel::sql_query(
-        "UPDATE waiters
-            SET vacant_until_us = $1
-           FROM (SELECT name, replica, place
-                   FROM waiters
-                  WHERE vacant_until_us > $1
-                    FOR UPDATE SKIP LOCKED) AS ahead
-          WHERE waiters.name = ahead.name
-            AND waiters.replica = ahead.replica
-            AND waiters.place = ahead.place",
-    )
-    .bind::<BigInt, _>(now_us + us(VACANT_PLACE_MAX))
-    .execute(conn)?;
-    Ok(())
+    locally(conn, |conn| {
+        diesel::sql_query(
+            "UPDATE replicas
+                SET seen_us = $1
+               FROM (SELECT id
+                       FROM replicas
+                      WHERE seen_us > $2
+                        FOR UPDATE SKIP LOCKED) AS ahead
+              WHERE replicas.id = ahead.id",
+        )
+        .bind::<BigInt, _>(now_us - us(REPLICA_SILENT_MAX))
+        .bind::<BigInt, _>(now_us)
+        .execute(conn)?;
+        diesel::sql_query(
+            "UPDATE waiters
+                SET vacant_until_us = $1
+               FROM (SELECT name, replica, place
+                       FROM waiters
+                      WHERE vacant_until_us > $1
+                        FOR UPDATE SKIP LOCKED) AS ahead
+              WHERE waiters.name = ahead.name
+                AND waiters.replica = ahead.replica
+                AND waiters.place = ahead.place",
+        )
+        .bind::<BigInt, _>(now_us + us(VACANT_PLACE_MAX))
+        .execute(conn)?;
+        Ok(())
+    })
 }
 
 /// Deletes the server and whoever waits there; vacant places that could not be

@@ -232,7 +232,7 @@ pub(super) fn save(conn: &mut PgConnection, rows: &Rows, marks: &[RowMarks]) -> 
         ([one], []) => update_of(one).execute(conn),
         ([one], [event]) => save_one(conn, one, std::array::from_ref(event)),
         // The end of one lock, and the grant of the next.
-        ([one], [_, _]) => save_one::<2>(conn, one, rows.events().first_chunk().expect("two")),
+        ([one], both @ [_, _]) => save_one::<2>(conn, one, both.first_chunk().expect("two")),
         (many, []) => UpdateResources::of(many).execute(conn),
         (many, events) => {
             let (update, record) = (UpdateResources::of(many), InsertManyEvents::of(events));
