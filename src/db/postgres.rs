@@ -120,7 +120,7 @@ impl PostgresStore {
             numbers: Numbers::default(),
             registration,
             replica: Arc::new(AtomicI64::new(registration.id)),
-            believing_since_us: database_started_us,
+            believing_since_us: database_started_us.min(registration.started_at_us),
             worked: Instant::now(),
             beat: Some(Instant::now()),
             forgot_silent: None,
@@ -317,20 +317,22 @@ impl Store for PostgresStore {
     fn beat(&mut self, call: bool) -> Result<Standing, StoreError> {
         self.with_connection(|store, conn| {
             let began = Instant::now();
+            // What fails below is not known to anybody: the next one says then that it was in doubt.
+            let last_beat = store.beat.take();
             let beat = replica::beat(conn, store.registration).map_err(failed)?;
-            if let Some(beat) = beat {
-                // An instant that is yet to come is from before the clock was set back. Whoever
-                // was silent would be believed until then.
-                store.believing_since_us = store.believing_since_us.min(beat.now_us);
+            let now_us = if let Some(beat) = beat {
                 if beat.silent_us < 0 {
-                    replica::bring_back(conn, beat.now_us).map_err(failed)?;
+                    replica::bring_back(conn).map_err(failed)?;
                 }
+                beat.now_us
             } else {
                 store.registration = replica::register(conn).map_err(failed)?;
                 store.replica.store(store.registration.id, Ordering::Release);
-            }
-            // Others see the sign of life when it is committed, and that is now.
-            let last_beat = store.beat.replace(began);
+                store.registration.started_at_us
+            };
+            // An instant that is yet to come is from before the clock was set back. Whoever was silent
+            // would be believed until then.
+            store.believing_since_us = store.believing_since_us.min(now_us);
             if call {
                 lines::notify(conn, &[Message::call().into_text()])?;
             }
@@ -341,6 +343,7 @@ impl Store for PostgresStore {
                 store.forgot_silent = Some(Instant::now());
                 replica::forget_the_silent(conn, store.believing_since_us).map_err(failed)?;
             }
+            store.beat = Some(began);
             let was_heard = |silent_us| (0..REPLICA_SILENT_MAX.as_micros() as i64).contains(&silent_us);
             let was_in_time = last_beat.is_some_and(|last_beat| last_beat.elapsed() < REPLICA_SILENT_MAX);
             Ok(match beat {

@@ -116,6 +116,7 @@ impl Client {
             sent: Instant::now(),
             submitted: None,
             may_end: false,
+            ended: 0,
             calls: Vec::new(),
             told: Vec::new(),
             believes: None,

@@ -79,8 +79,6 @@ struct Known {
     /// Which server has to give the lock back if it reaches nobody; none if that was
     /// killed before.
     granted_by: Option<usize>,
-    /// When its token was granted.
-    granted: u64,
     /// Since when it is free and somebody waits for it, as far as anybody can see.
     free_and_wanted: Option<Instant>,
     changed: u64,

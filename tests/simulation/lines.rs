@@ -11,7 +11,7 @@ use central_locking_system::lock::{Ahead, Place, RequestId, ResourceName, Return
 use crate::database::{Notice, State, VACANT, WaiterRow};
 
 /// By how much a sign of life may be ahead of the clock and still be one.
-const CLOCK_SLACK: Duration = Duration::from_secs(1);
+pub const CLOCK_SLACK: Duration = Duration::from_secs(1);
 
 /// Who looks.
 #[derive(Clone, Copy)]

@@ -15,7 +15,7 @@ use tokio::time::Instant;
 
 use crate::baton::{Baton, Wait};
 use crate::database::{Database, Notice, ReplicaRow, State, VACANT};
-use crate::lines::{self, Elsewhere, Viewpoint};
+use crate::lines::{self, CLOCK_SLACK, Elsewhere, Viewpoint};
 use crate::plan::Kind;
 
 /// Numbers that one transaction on the shared database may give, first tokens and
@@ -459,8 +459,8 @@ fn register(state: &mut State) -> i64 {
 
 /// What was written before the clock was set back counts as if it were written now.
 fn bring_back(state: &mut State, now: Timestamp) {
-    for row in state.replicas.values_mut().filter(|row| row.seen > now) {
-        row.seen = now - REPLICA_SILENT_MAX;
+    for row in state.replicas.values_mut().filter(|row| row.seen > now + CLOCK_SLACK) {
+        row.seen = now - REPLICA_FORGOTTEN_AFTER / 2;
     }
     let latest = now + VACANT_PLACE_MAX;
     for waiter in &mut state.waiters {

@@ -60,7 +60,8 @@
 //! All that is about those who are believed in. A server that was not, for a
 //! moment, was told nothing then; so whenever one gives a sign of life and finds
 //! that the last was REPLICA_SILENT_MAX ago, by the database's clock or its own,
-//! or that it had to connect again, it restates all its lines and looks at them.
+//! or is yet to come, because the clock was set back, or that it had to connect
+//! again, it restates all its lines and looks at them.
 //! Whoever locks the row after that look sees the sign of life; whoever locked
 //! it before left it free, and the look finds that.
 //!
@@ -89,7 +90,7 @@ use crate::lock::{Ahead, FencingToken, Place, RequestId, ResourceName, Returning
 
 /// By how much the clock may seem to have been set back when it was not: a beat
 /// reads it after a transaction that is under way.
-const CLOCK_SLACK_US: i64 = 1_000_000;
+pub(super) const CLOCK_SLACK_US: i64 = 1_000_000;
 
 /// The first of each other living server, in line for a row; and the first place
 /// that is vacant.

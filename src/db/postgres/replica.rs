@@ -13,9 +13,10 @@ use diesel::pg::PgConnection;
 use diesel::prelude::*;
 use diesel::sql_types::BigInt;
 
+use crate::db::postgres::lines::CLOCK_SLACK_US;
 use crate::db::postgres::places::VACANT;
 use crate::db::schema::{replicas, waiters};
-use crate::limits::{REPLICA_FORGOTTEN_AFTER, REPLICA_SILENT_MAX, VACANT_PLACE_MAX};
+use crate::limits::{REPLICA_FORGOTTEN_AFTER, VACANT_PLACE_MAX};
 
 /// By what a server knows its row again: its number, and when that was given.
 /// Numbers begin anew where somebody makes the table anew, and may be lost with
@@ -23,7 +24,7 @@ use crate::limits::{REPLICA_FORGOTTEN_AFTER, REPLICA_SILENT_MAX, VACANT_PLACE_MA
 #[derive(Clone, Copy)]
 pub(super) struct Registration {
     pub(super) id: i64,
-    started_at_us: i64,
+    pub(super) started_at_us: i64,
 }
 
 /// Enters a new server.
@@ -82,35 +83,38 @@ pub(super) fn beat(conn: &mut PgConnection, registration: Registration) -> Query
 /// no longer than if it had been written now. Else servers that are gone, and places
 /// that nobody came back to, would be waited for when it passes there once more.
 ///
-/// A server that lives gives a sign of life, and finds that it was doubted. Rows that
-/// somebody has locked are being changed, or are brought back by another server.
-pub(super) fn bring_back(conn: &mut PgConnection, now_us: i64) -> QueryResult<()> {
+/// A server that lives is silent then for so long that it finds it out by its next
+/// sign of life, also if the clock is set back once more before that; and is believed
+/// all the while if it was set back by no more than is overlooked anyway. What somebody
+/// has locked stays ahead, and may be waited for once more.
+pub(super) fn bring_back(conn: &mut PgConnection) -> QueryResult<()> {
     let us = |time: Duration| time.as_micros() as i64;
     locally(conn, |conn| {
+        // By the clock of each row's update: others give signs of life meanwhile.
         diesel::sql_query(
             "UPDATE replicas
-                SET seen_us = $1
+                SET seen_us = clock_us() - $1
                FROM (SELECT id
                        FROM replicas
-                      WHERE seen_us > $2
+                      WHERE seen_us > clock_us() + $2
                         FOR UPDATE SKIP LOCKED) AS ahead
               WHERE replicas.id = ahead.id",
         )
-        .bind::<BigInt, _>(now_us - us(REPLICA_SILENT_MAX))
-        .bind::<BigInt, _>(now_us)
+        .bind::<BigInt, _>(us(REPLICA_FORGOTTEN_AFTER / 2))
+        .bind::<BigInt, _>(CLOCK_SLACK_US)
         .execute(conn)?;
         diesel::sql_query(
             "UPDATE waiters
-                SET vacant_until_us = $1
+                SET vacant_until_us = clock_us() + $1
                FROM (SELECT name, replica, place
                        FROM waiters
-                      WHERE vacant_until_us > $1
+                      WHERE vacant_until_us > clock_us() + $1
                         FOR UPDATE SKIP LOCKED) AS ahead
               WHERE waiters.name = ahead.name
                 AND waiters.replica = ahead.replica
                 AND waiters.place = ahead.place",
         )
-        .bind::<BigInt, _>(now_us + us(VACANT_PLACE_MAX))
+        .bind::<BigInt, _>(us(VACANT_PLACE_MAX))
         .execute(conn)?;
         Ok(())
     })

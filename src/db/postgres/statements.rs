@@ -14,8 +14,8 @@ use crate::db::postgres::session::AdvisoryLock;
 use crate::lock::{Event, Resource};
 
 /// Where a locked row is: its number, and its position in the file (ctid). That
-/// stays where it is for as long as the row is locked, and takes no second
-/// search through an index.
+/// stays where it is for as long as the row is locked, and saves where there are many
+/// a second search through an index.
 pub(super) type RowAddress = (i64, String);
 
 /// A transaction has it from before it takes numbers for its events until it has

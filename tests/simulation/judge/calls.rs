@@ -32,6 +32,8 @@ pub struct Episode {
     pub submitted: Option<u64>,
     /// Whether somebody may end its locks: by its key, or without.
     pub may_end: bool,
+    /// When a lock of it was last over in the table.
+    pub ended: u64,
     /// Its requests.
     pub calls: Vec<CallId>,
     /// What it was told to have.
@@ -318,12 +320,15 @@ impl Case {
             }
             (Purpose::Release, Outcome::Released) => {
                 self.count("released");
+                let is_held = self
+                    .resources
+                    .get(&names[0])
+                    .is_some_and(|known| known.resource.lock.is_some() && known.holder == Some(call.episode));
                 // Whoever waits with the same key by another connection may have it next.
-                let is_held = self.resources.get(&names[0]).is_some_and(|known| {
-                    let is_older = call.submitted.is_some_and(|submitted| known.granted < submitted);
-                    known.resource.lock.is_some() && known.holder == Some(call.episode) && is_older
-                });
-                if is_held {
+                let has_ended = call
+                    .submitted
+                    .is_some_and(|submitted| submitted < self.episodes[call.episode].ended);
+                if is_held && !has_ended {
                     self.convict(Some(&names[0]), "a release is told that is not committed".to_owned());
                 }
             }

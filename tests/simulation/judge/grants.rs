@@ -36,6 +36,9 @@ impl Case {
             (Some(lock), _) if holds(lock, now) => self.check_end(name, was, holder),
             _ => {}
         }
+        if let (Some(holder), true) = (holder, is > was || after.lock.is_none()) {
+            self.episodes[holder].ended = self.clock;
+        }
         let mut holder = after.lock.as_ref().and(holder);
         if let Some(lock) = after.lock.as_ref().filter(|_| is > was) {
             holder = self.note_grant(server, now, name, is, lock);
@@ -43,15 +46,14 @@ impl Case {
         if after.lock.is_none() {
             self.tell(Some(name), &format!("server {server} commits: free after token {is}"));
         }
-        let (granted_by, granted) = match (is > was, self.resources.get(name)) {
-            (false, Some(known)) => (known.granted_by, known.granted),
-            _ => (Some(server), self.clock),
+        let granted_by = match is > was {
+            true => Some(server),
+            false => self.resources.get(name).and_then(|known| known.granted_by),
         };
         let known = Known {
             resource: after.clone(),
             holder,
             granted_by,
-            granted,
             free_and_wanted: None,
             changed: self.clock,
         };
@@ -137,7 +139,7 @@ impl Case {
             );
         }
         self.check_is_there(server, name, id, token);
-        self.check_turn(name, id);
+        self.check_turn(now, name, id);
         Some(id)
     }
 
@@ -161,7 +163,7 @@ impl Case {
     }
 
     /// Whoever was in line before another one asked is served before.
-    fn check_turn(&mut self, name: &ResourceName, granted: EpisodeId) {
+    fn check_turn(&mut self, decided: Timestamp, name: &ResourceName, granted: EpisodeId) {
         let it = &self.episodes[granted];
         if it.names.len() > 1 {
             return;
@@ -187,8 +189,12 @@ impl Case {
             let Some((since, at)) = call.in_line.filter(|_| waits && is_living && call.episode != granted) else {
                 return false;
             };
-            // It has had its turn, or has it in this batch and gives it back, or is sent away.
-            let had_it = self.resources.get(name).and_then(|known| known.holder) == Some(call.episode);
+            // It had its turn, which was over before it could be told; or has it in this batch and gives it back; or is
+            // sent away.
+            let had_it = self.resources.get(name).is_some_and(|known| {
+                let is_over = known.resource.lock.as_ref().is_none_or(|lock| !holds(lock, decided));
+                known.holder == Some(call.episode) && is_over
+            });
             let process = self.servers.get(&call.server);
             let is_sent_away = process.is_some_and(|process| process.is_stopping);
             if had_it || episode.may_end || is_sent_away {

@@ -4,7 +4,6 @@
 use std::time::Duration;
 
 use central_locking_system::clock::Timestamp;
-use central_locking_system::limits::DEADLOCK_TOLD_FROM;
 use central_locking_system::lock::ResourceName;
 use tokio::time::Instant;
 
@@ -22,6 +21,10 @@ const RECOVERY_MAX: Duration = Duration::from_secs(5);
 /// How long it may take until whoever is next has what is free: some batches, and
 /// an announcement.
 const HANDED_OVER_MAX: Duration = Duration::from_millis(250);
+
+/// Those who have so long to wait, when that is decided, are told if it is for
+/// themselves.
+const DEADLOCK_TOLD_FROM: Duration = Duration::from_millis(2500);
 
 impl Judge {
     /// Looks whether something lasts that must not.
