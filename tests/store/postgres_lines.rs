@@ -199,6 +199,20 @@ fn where_the_clock_is_set_back_nothing_counts_again_when_it_passes_there_once_mo
 }
 
 #[test]
+fn whoever_was_in_doubt_finds_out_also_where_the_clock_is_set_back_twice() {
+    let backend = Postgres::new();
+    let (mut a, mut b) = (backend.open(), backend.open());
+    assert_eq!(b.beat(false), Ok(Standing::Known));
+
+    set_clock(&backend, -30);
+    assert_eq!(a.beat(false), Ok(Standing::Doubted));
+    set_clock(&backend, -32);
+
+    assert_eq!(b.beat(false), Ok(Standing::Doubted));
+    assert_eq!(b.beat(false), Ok(Standing::Known));
+}
+
+#[test]
 fn whoever_was_not_heard_for_two_seconds_finds_out() {
     let backend = Postgres::new();
     let mut store = backend.open();
