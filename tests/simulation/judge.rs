@@ -150,6 +150,10 @@ impl Judge {
         self.case().counts.clone()
     }
 
+    pub fn is_anybody_waiting(&self) -> bool {
+        !self.case().pending.is_empty()
+    }
+
     pub fn note_of(&self, name: &ResourceName, what: &str) {
         self.judge(|case| case.tell(Some(name), what));
     }

@@ -23,9 +23,12 @@ use crate::server::Server;
 /// When nobody begins anything any more, how long what was begun may take.
 const FINISHED_MAX: Duration = Duration::from_secs(90);
 
-/// Longer than anything takes that goes on by itself, as do the waits of clients that
+/// Longer than anything takes that goes on by itself, but for the waits of clients that
 /// have vanished.
-const QUIET: Duration = Duration::from_secs(22);
+const QUIET: Duration = Duration::from_secs(12);
+
+/// As long as any client waits.
+const WAITS_MAX: Duration = Duration::from_secs(20);
 
 pub struct World {
     pub plan: Plan,
@@ -125,6 +128,9 @@ impl World {
             self.judge.note("some clients are not done");
         }
         sleep(QUIET).await;
+        if self.judge.is_anybody_waiting() {
+            sleep(WAITS_MAX).await;
+        }
         let now = self.database.lock().now(self.plan.kind);
         self.judge.end(now);
     }
