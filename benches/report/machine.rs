@@ -2,6 +2,8 @@
 
 use std::fs;
 use std::process::Command;
+use std::thread;
+use std::time::Duration;
 
 use crate::figures::{Machine, Version};
 use crate::postgres_server::must_run;
@@ -19,8 +21,6 @@ pub fn describe() -> Machine {
         .trim_end_matches(" kB")
         .parse()
         .expect("Linux says so");
-    let load = read("/proc/loadavg");
-    let load = load.split(' ').next().and_then(|load| load.parse().ok());
     Machine {
         processor: after(&read("/proc/cpuinfo"), "model name", ":"),
         cores: std::thread::available_parallelism().map_or(0, usize::from),
@@ -31,7 +31,44 @@ pub fn describe() -> Machine {
             .trim()
             .to_owned(),
         fsync_ms: Vec::new(),
-        load_before: load.expect("Linux says so"),
+        busy_with_others: Vec::new(),
+    }
+}
+
+/// How many processors are at work while nothing is measured: the mean of two
+/// seconds.
+pub fn busy() -> f64 {
+    let before = ProcessorTime::now();
+    thread::sleep(Duration::from_secs(2));
+    let after = ProcessorTime::now();
+    let cores = std::thread::available_parallelism().map_or(0, usize::from);
+    (after.busy - before.busy) / (after.all - before.all) * cores as f64
+}
+
+/// What all processors together did since the machine was started, in ticks.
+struct ProcessorTime {
+    busy: f64,
+    all: f64,
+}
+
+impl ProcessorTime {
+    fn now() -> Self {
+        let stat = fs::read_to_string("/proc/stat").expect("Linux has it");
+        let times = stat.lines().next().and_then(|line| line.strip_prefix("cpu "));
+        let times: Vec<f64> = times
+            .unwrap_or_default()
+            .split_whitespace()
+            .filter_map(|time| time.parse().ok())
+            .collect();
+        // user, nice, system, idle, iowait, irq, softirq, steal; what follows is in those (proc(5)).
+        let [user, nice, system, idle, iowait, irq, softirq, steal, ..] = times[..] else {
+            panic!("/proc/stat begins with {stat:.80}");
+        };
+        let busy = user + nice + system + irq + softirq + steal;
+        Self {
+            busy,
+            all: busy + idle + iowait,
+        }
     }
 }
 

@@ -183,6 +183,7 @@ fn measure(quick: bool) -> Figures {
 }
 
 fn begin_round(machine: &mut Machine, what: &str, round: usize) {
+    machine.busy_with_others.push(machine::busy());
     machine.fsync_ms.push(disk::fsync_ms());
     eprintln!("{what}, round {}", round + 1);
 }

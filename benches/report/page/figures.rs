@@ -43,9 +43,9 @@ pub struct Machine {
     pub file_system: String,
     /// The median of writing and syncing 4 KiB, at the start of every round.
     pub fsync_ms: Vec<f64>,
-    /// Processes that ran or wanted to, before anything was measured: the mean of
-    /// a minute. It is other people's work.
-    pub load_before: f64,
+    /// Processors that were at work, also for other machines on the same hardware, at
+    /// the start of every round: it is other people's work.
+    pub busy_with_others: Vec<f64>,
 }
 
 #[derive(Debug, Clone, Serialize, Deserialize)]
