@@ -48,7 +48,9 @@ fn here() -> PathBuf {
 }
 
 fn run(file: &str, database_url: Option<&str>) {
-    let mut python = Command::new("python3");
+    // What sends SIGINT is not to be started where that is ignored, as a job of a shell without job control is.
+    let mut python = Command::new("env");
+    python.args(["--default-signal", "python3"]);
     python
         .args(["-m", "unittest", &format!("tests.{file}")])
         .current_dir(here())
